@@ -1,0 +1,42 @@
+/* open.h - the Lua side of one worker: one state, Moonpool's modules, one app. */
+#ifndef MP_API_OPEN_H
+#define MP_API_OPEN_H
+
+#include "base/config.h"
+#include "web/server.h"
+
+struct mp_api;
+
+struct mp_api_setup {
+  struct mp_loop *loop;           /* borrowed: outlives the api; so do the others */
+  struct mp_log *log;
+  const struct mp_config *config;
+  unsigned worker;                /* moonpool.worker.id: 1… */
+  unsigned generation;
+  void *ctx;                      /* of the callbacks */
+  /* on_start functions have run: `error` is NULL, or a message with traceback, borrowed. */
+  void (*on_started)(void *ctx, const char *error);
+  /* After mp_api_stop: nothing of the app runs any more. */
+  void (*on_stopped)(void *ctx);
+};
+
+/* NULL: out of memory. */
+struct mp_api *mp_api_open(const struct mp_api_setup *setup);
+
+/* Runs the app file (config->app, or app.lua in that folder). 0; or -EINVAL, then `why` holds the message with file
+ * and line, and the traceback on further lines. */
+int mp_api_load(struct mp_api *api, struct mp_buf *why);
+
+/* Runs the app's on_start functions as a task; on_started follows, perhaps from within. */
+void mp_api_start(struct mp_api *api);
+
+extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp_api */
+
+/* Requests, their leftover tasks, background tasks with work to finish: what a drain waits for. */
+unsigned mp_api_busy(const struct mp_api *api);
+
+/* Cancels whatever still runs, then runs on_stop functions; on_stopped follows. */
+void mp_api_stop(struct mp_api *api);
+void mp_api_close(struct mp_api *api);
+
+#endif

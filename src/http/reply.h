@@ -1,0 +1,63 @@
+/* reply.h - one answer: status, fields and framing, formatted in one pass into a buffer (RFC 9112 6.3, 7.1).
+ *
+ *   init ─ status, set, add, remove ─► head ─ body… ─► end
+ *
+ * Nothing is written but into the buffer handed in. After any function has returned an error the answer can only be
+ * cut: the caller closes the connection. */
+#ifndef MP_HTTP_REPLY_H
+#define MP_HTTP_REPLY_H
+
+#include "base/buf.h"
+#include "http/head.h"
+#include <time.h>
+
+/* The Date field's value of one second (RFC 9110 5.6.7), made once a second by whoever has a clock. */
+struct mp_date {
+  time_t at;
+  char text[30];
+};
+void mp_date_set(struct mp_date *date, time_t now); /* does nothing while the second is the same */
+
+#define MP_LENGTH_UNKNOWN UINT64_MAX
+
+struct mp_reply {
+  struct mp_buf fields;  /* owned: "Name: value\r\n" each, in order; kept from request to request */
+  uint64_t left;         /* of the declared length; MP_LENGTH_UNKNOWN when chunked or ended by close */
+  uint16_t status;
+  uint8_t minor;         /* of the request */
+  bool head_only;        /* the request was HEAD */
+  bool keep_alive;       /* the connection may live on; head may clear it */
+  bool no_server;        /* leave the Server field out */
+  bool head_sent;
+  bool bodiless;         /* nothing may follow the head */
+  bool chunked;
+  bool ended;
+};
+
+void mp_reply_init(struct mp_reply *reply, const struct mp_head *request); /* status 200 */
+void mp_reply_free(struct mp_reply *reply);
+
+/* 0; -EINVAL: not a token, or CR, LF, NUL or another control byte in the value; -EPERM: a field that framing owns and
+ * that may not be set so (Transfer-Encoding; Connection but for "close"); -EALREADY: the head is out; -ENOMEM. */
+int mp_reply_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice value); /* replaces every line of it */
+int mp_reply_add(struct mp_reply *reply, struct mp_slice name, struct mp_slice value);
+int mp_reply_remove(struct mp_reply *reply, struct mp_slice name);
+/* The first line's value, borrowed until the next change; false when there is none. */
+bool mp_reply_get(const struct mp_reply *reply, struct mp_slice name, struct mp_slice *value);
+
+/* Writes the head. `length`: bytes of body that follow, or MP_LENGTH_UNKNOWN: then a Content-Length that was set
+ * counts, else 1.1 is chunked and 1.0 ends by close. A Content-Length that was set and differs from a known `length`
+ * is -EMSGSIZE. `date` may be NULL (then there is no Date field). */
+int mp_reply_head(struct mp_reply *reply, struct mp_buf *out, uint64_t length, const struct mp_date *date);
+
+/* Body bytes, framed. Dropped when the answer is bodiless. -EMSGSIZE: more than the declared length (nothing is
+ * written, the answer must be cut). An empty piece writes nothing. */
+int mp_reply_body(struct mp_reply *reply, struct mp_buf *out, struct mp_slice piece);
+
+/* Ends the framing. -EMSGSIZE: less was written than declared; the connection must be cut. */
+int mp_reply_end(struct mp_reply *reply, struct mp_buf *out);
+
+/* A whole answer with a short text body and "Connection: close", for refusals that no handler sees. */
+int mp_reply_refuse(struct mp_buf *out, int status, bool head_only, const struct mp_date *date, bool no_server);
+
+#endif

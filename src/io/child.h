@@ -1,0 +1,95 @@
+/* child.h - the life of one child process: its exit, its pipes, its group, its end.
+ *
+ *   start ─► running ─ exit ─► ended ─ pipes at their end, or `linger` over ─► settled ─► close ─► on_closed
+ *               └ stop: TERM and CONT to the group, `grace`, KILL
+ *
+ * The status is read from the pidfd (see SPAWN: laws 1, 3 and 9). At the exit the leader is left a zombie, so that its
+ * number is held, until the pipes have ended or `linger` is over; then what is left of the group is killed, then the
+ * leader is reaped. Settled means: exit known and pipes done. Everything is told by callbacks on the loop, never from
+ * within a call. */
+#ifndef MP_IO_CHILD_H
+#define MP_IO_CHILD_H
+
+#include "io/pidfd.h"
+#include "io/stream.h"
+
+struct mp_child;
+
+enum mp_child_pipe { MP_CHILD_STDIN, MP_CHILD_STDOUT, MP_CHILD_STDERR };
+
+struct mp_child_ops {
+  /* Status and pipes are final; `child->status` and the flags below stay readable until freed. Once. */
+  void (*on_settled)(struct mp_child *child);
+  /* Bytes of a stream that is being read (mp_child_read), or n == 0 at its end. Not called for collected streams. */
+  void (*on_output)(struct mp_child *child, enum mp_child_pipe which, const char *bytes, size_t n);
+  /* All that was written to stdin is in the pipe (err 0), or can never be (-EPIPE). May be NULL. */
+  void (*on_input)(struct mp_child *child, int err);
+  void (*on_closed)(struct mp_child *child); /* may be freed now */
+};
+
+struct mp_child_spec {
+  struct mp_exec exec;       /* stdio[i] is used where pipe[i] is false */
+  bool pipe[3];              /* give it a pipe to us */
+  bool collect[3];           /* 1 and 2: keep the bytes in child->collected, up to max_output */
+  bool merge_stderr;         /* stderr goes where stdout goes */
+  struct mp_slice input;     /* copied; fed to stdin, then closed; needs pipe[0] */
+  bool has_input;
+  uint64_t timeout_ms;       /* 0: none */
+  uint64_t grace_ms;
+  uint64_t linger_ms;
+  size_t max_output;         /* bytes a collected stream */
+  bool kill_on_limit;
+  bool leave;                /* do not end what is left of the group */
+};
+
+struct mp_child_stream {
+  struct mp_stream stream;
+  struct mp_buf collected; /* owned */
+  uint8_t state;
+  bool truncated;
+};
+
+struct mp_child {
+  const struct mp_child_ops *ops; /* static */
+  void *ctx;                      /* borrowed: the owner's */
+  struct mp_loop *loop;           /* borrowed */
+  struct mp_started proc;
+  struct mp_status status;        /* final once settled */
+  struct mp_child_stream *pipes[3]; /* owned; NULL where there is none */
+  uv_poll_t poll;
+  struct mp_timer timeout;        /* the spec's, then the ladder's grace */
+  struct mp_timer linger;         /* after the exit; also the retry of a stolen status */
+  uint64_t started_ms, ended_ms;  /* of the loop's clock */
+  uint64_t grace_ms, linger_ms;
+  uint64_t discarded;             /* bytes drained that nobody had asked for */
+  size_t max_output;
+  uint8_t state, tries, handles;  /* handles: still open on the loop */
+  bool timed_out, stopping, held, leave, kill_on_limit, draining, settled, closing;
+};
+
+/* 0, or -errno and `*step`; then nothing is held and no callback comes. */
+int mp_child_start(struct mp_child *child, struct mp_loop *loop, const struct mp_child_spec *spec,
+                   const struct mp_child_ops *ops, enum mp_exec_step *step);
+
+/* on_output comes from now on, until mp_child_read_stop; bytes wait in the pipe, not here. */
+int mp_child_read(struct mp_child *child, enum mp_child_pipe which);
+void mp_child_read_stop(struct mp_child *child, enum mp_child_pipe which);
+void mp_child_close_pipe(struct mp_child *child, enum mp_child_pipe which);
+
+/* Reads and throws away what nobody has read (counted in `discarded`), so that the child can end: row 10. */
+void mp_child_drain(struct mp_child *child);
+
+/* Queues bytes for stdin; on_input follows. -EPIPE once stdin is closed or broken, -ENOMEM. */
+int mp_child_write(struct mp_child *child, struct mp_slice bytes);
+void mp_child_close_stdin(struct mp_child *child); /* after what is queued */
+
+/* To the process, or to its whole group while the leader's number is held. -ESRCH after the end. */
+int mp_child_signal(struct mp_child *child, int signo, bool group);
+
+/* The ladder: TERM and CONT to the group, after grace_ms KILL. Harmless when stopping or ended. */
+void mp_child_stop(struct mp_child *child, uint64_t grace_ms);
+
+/* Frees everything on the loop; a child that still runs is killed with its group and reaped first. */
+void mp_child_close(struct mp_child *child);
+
+#endif

@@ -1,0 +1,106 @@
+#include "io/loop.h"
+#include "base/check.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t loop_now(const struct mp_timers *timers) {
+  return mp_loop_now(MP_CONTAINER(timers, struct mp_loop, timers));
+}
+
+static void on_uv_timer(uv_timer_t *timer) {
+  struct mp_loop *loop = timer->data;
+  mp_timers_fire(&loop->timers);
+}
+
+/* uv_timer_start counts from uv_now, and so does mp_timers_next: both read the time at which this turn began. */
+static void arm_uv_timer(struct mp_timers *timers) {
+  struct mp_loop *loop = MP_CONTAINER(timers, struct mp_loop, timers);
+  uv_timer_start(&loop->timer, on_uv_timer, mp_timers_next(timers), 0);
+}
+
+static const struct mp_timers_clock loop_clock = {loop_now, arm_uv_timer};
+
+/* What was posted up to now runs; what that posts in turn waits for the next call, so that no one can starve the loop. */
+static void run_posted(struct mp_loop *loop) {
+  struct mp_list batch, *node;
+  mp_list_init(&batch);
+  mp_list_splice(&batch, &loop->soon);
+  while ((node = mp_list_pop(&batch))) {
+    struct mp_soon *soon = MP_CONTAINER(node, struct mp_soon, node);
+    soon->run(soon);
+  }
+}
+
+static void on_idle(uv_idle_t *idle) {
+  (void)idle; /* its being started is what keeps the loop from sleeping */
+}
+
+static void on_prepare(uv_prepare_t *prepare) {
+  struct mp_loop *loop = prepare->data;
+  run_posted(loop);
+  if (mp_list_empty(&loop->soon))
+    uv_idle_stop(&loop->idle);
+  else
+    uv_idle_start(&loop->idle, on_idle);
+}
+
+static void on_check(uv_check_t *check) {
+  struct mp_loop *loop = check->data;
+  run_posted(loop);
+}
+
+int mp_loop_init(struct mp_loop *loop, struct mp_log *log) {
+  memset(loop, 0, sizeof *loop);
+  loop->log = log;
+  loop->scratch = malloc(MP_LOOP_SCRATCH);
+  if (!loop->scratch) return -ENOMEM;
+  int err = uv_loop_init(&loop->uv);
+  if (err < 0) {
+    free(loop->scratch);
+    return err;
+  }
+  loop->uv.data = loop;
+  mp_list_init(&loop->soon);
+  mp_timers_init(&loop->timers, &loop_clock);
+  uv_timer_init(&loop->uv, &loop->timer);
+  uv_prepare_init(&loop->uv, &loop->prepare);
+  uv_check_init(&loop->uv, &loop->check);
+  uv_idle_init(&loop->uv, &loop->idle);
+  loop->timer.data = loop->prepare.data = loop->check.data = loop->idle.data = loop;
+  uv_prepare_start(&loop->prepare, on_prepare);
+  uv_check_start(&loop->check, on_check);
+  return 0;
+}
+
+void mp_loop_run(struct mp_loop *loop) {
+  uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+void mp_loop_stop(struct mp_loop *loop) {
+  uv_stop(&loop->uv);
+}
+
+void mp_loop_deinit(struct mp_loop *loop) {
+  uv_close((uv_handle_t *)&loop->timer, NULL);
+  uv_close((uv_handle_t *)&loop->prepare, NULL);
+  uv_close((uv_handle_t *)&loop->check, NULL);
+  uv_close((uv_handle_t *)&loop->idle, NULL);
+  uv_run(&loop->uv, UV_RUN_DEFAULT);
+  MP_CHECK(uv_loop_close(&loop->uv) == 0);
+  mp_timers_deinit(&loop->timers);
+  free(loop->scratch);
+}
+
+void mp_soon_init(struct mp_soon *soon, void (*run)(struct mp_soon *soon)) {
+  mp_list_init(&soon->node);
+  soon->run = run;
+}
+
+void mp_loop_post(struct mp_loop *loop, struct mp_soon *soon) {
+  if (mp_list_empty(&soon->node)) mp_list_append(&loop->soon, &soon->node);
+}
+
+void mp_soon_cancel(struct mp_soon *soon) {
+  mp_list_unlink(&soon->node);
+}

@@ -1,0 +1,46 @@
+/* loop.h - one event loop: the clock, the timers, and the work that waits for the end of a callback.
+ * Owned by the caller; init, run, then deinit when everything on it has been closed. */
+#ifndef MP_IO_LOOP_H
+#define MP_IO_LOOP_H
+
+#include "base/list.h"
+#include "base/log.h"
+#include "io/timer.h"
+#include <uv.h>
+
+/* Work to be done before the loop sleeps again, outside every callback of a lower room. Posting twice is harmless. */
+struct mp_soon {
+  struct mp_list node;
+  void (*run)(struct mp_soon *soon);
+};
+
+enum { MP_LOOP_SCRATCH = 65536 };
+
+struct mp_loop {
+  uv_loop_t uv;
+  struct mp_log *log; /* borrowed: outlives the loop */
+  struct mp_timers timers;
+  struct mp_list soon;
+  char *scratch;      /* owned: bytes just read, lent for the length of one callback (MP_LOOP_SCRATCH) */
+  uv_timer_t timer;
+  uv_prepare_t prepare;
+  uv_check_t check;
+  uv_idle_t idle;     /* started only while `soon` has leftovers, so that the loop does not sleep on them */
+};
+
+int mp_loop_init(struct mp_loop *loop, struct mp_log *log);
+void mp_loop_run(struct mp_loop *loop);  /* until mp_loop_stop */
+void mp_loop_stop(struct mp_loop *loop);
+/* Closes the loop's own handles and runs out the closing of others; everything else must have been closed. */
+void mp_loop_deinit(struct mp_loop *loop);
+
+void mp_soon_init(struct mp_soon *soon, void (*run)(struct mp_soon *soon));
+void mp_loop_post(struct mp_loop *loop, struct mp_soon *soon);
+void mp_soon_cancel(struct mp_soon *soon);
+
+/* The time at which this turn of the loop began, in milliseconds (monotonic). */
+static inline uint64_t mp_loop_now(const struct mp_loop *loop) {
+  return uv_now(&loop->uv);
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* stream.h - bytes in and out of a connected socket or a pipe, with a bounded queue of what is still to be written.
+ *
+ * Owned by the caller, inside a struct of the room above; open, then close, and free only in on_closed. close may be
+ * called twice, from anywhere, callbacks included; no other callback follows it but on_closed. */
+#ifndef MP_IO_STREAM_H
+#define MP_IO_STREAM_H
+
+#include "base/buf.h"
+#include "io/loop.h"
+
+struct mp_stream;
+
+struct mp_stream_ops {
+  /* n > 0: bytes, borrowed for the call (they lie in the loop's scratch); n == 0: end of file; n < 0: -errno. */
+  void (*on_read)(struct mp_stream *stream, const char *bytes, ssize_t n);
+  /* All that was queued is with the kernel. May be NULL. */
+  void (*on_drained)(struct mp_stream *stream);
+  /* The queue can never be written: -errno (EPIPE, ECONNRESET). What was queued is dropped. */
+  void (*on_broken)(struct mp_stream *stream, int err);
+  void (*on_closed)(struct mp_stream *stream);
+};
+
+struct mp_stream {
+  union {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  } uv;
+  const struct mp_stream_ops *ops; /* static */
+  struct mp_loop *loop;            /* borrowed: outlives the stream */
+  struct mp_buf out;               /* owned: to be written next; callers append here, then flush */
+  struct mp_stream_write *writing; /* owned: what the kernel has not taken yet; NULL most of the time */
+  bool reading;
+  bool closing;
+  bool shut;                       /* no more bytes will be queued; half-close when all is written */
+};
+
+/* Takes over the descriptor, a socket or a pipe end, whatever it returns. 0 or -errno; on an error on_closed still
+ * comes when `*stream` was initialised, so the caller only waits for it. */
+int mp_stream_open(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops);
+/* The same for the next connection of a listening handle (see listener.h). */
+int mp_stream_accept(struct mp_stream *stream, struct mp_loop *loop, uv_stream_t *listener,
+                     const struct mp_stream_ops *ops);
+
+int mp_stream_read_start(struct mp_stream *stream); /* harmless when reading */
+void mp_stream_read_stop(struct mp_stream *stream);
+
+/* Appends to `out`; sends nothing before mp_stream_flush. 0 or -ENOMEM; -EPIPE once shut. */
+int mp_stream_write(struct mp_stream *stream, struct mp_slice bytes);
+
+/* Hands `out` to the kernel, the rest waits for the socket. Errors come by on_broken, never from within flush: it
+ * posts. on_drained is only called for what did not go out at once. */
+void mp_stream_flush(struct mp_stream *stream);
+
+/* Bytes not yet with the kernel. */
+size_t mp_stream_queued(const struct mp_stream *stream);
+
+/* Half-close once everything queued is written. */
+void mp_stream_shutdown(struct mp_stream *stream);
+
+void mp_stream_close(struct mp_stream *stream);
+
+int mp_stream_fd(const struct mp_stream *stream); /* -1 when closed */
+
+#endif

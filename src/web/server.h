@@ -1,0 +1,108 @@
+/* server.h - HTTP on a set of listeners: connections, their requests and answers. Knows no Lua: the room above gets
+ * on_request and answers through the exchange, now or later.
+ *
+ *   connection: reading ─ head ─► handling ─ answered ─► reading …
+ *
+ * An exchange is one request and its answer. It belongs to the room above from on_request until it calls
+ * mp_exchange_finish, exactly once, whatever happened to the client meanwhile. While it is held, `head` and `reply`
+ * stay readable; its slices are moved to memory of its own before on_request's caller returns to the loop. */
+#ifndef MP_WEB_SERVER_H
+#define MP_WEB_SERVER_H
+
+#include "http/body.h"
+#include "http/reply.h"
+#include "io/listener.h"
+
+struct mp_conn;
+struct mp_server;
+
+struct mp_exchange {
+  struct mp_conn *conn;     /* borrowed; NULL once the connection is gone or has gone on to the next request */
+  struct mp_server *server; /* borrowed: outlives it */
+  struct mp_head head;
+  struct mp_reply reply;
+  struct mp_body body;
+  void *call;               /* of the room above; borrowed */
+  char *block;              /* owned: the head's bytes once the handler outlives the read callback; else NULL */
+  uint32_t block_cap;
+  uint64_t started_ms;
+  uint64_t max_body;        /* may be changed before the first read */
+  bool body_done, continued, wants_body, wants_room, gone, finished;
+  struct mp_exchange *next; /* of the server's free list */
+};
+
+struct mp_server_ops {
+  /* A good head has come. May answer and finish at once. */
+  void (*on_request)(struct mp_server *server, struct mp_exchange *ex);
+  /* After mp_exchange_read said MP_MORE: ask again. Once for each such answer. */
+  void (*on_readable)(struct mp_exchange *ex);
+  /* After mp_exchange_full said true: the queue is below its low mark, or the client is gone. Once for each. */
+  void (*on_writable)(struct mp_exchange *ex);
+  /* The client went away before the answer ended. Reads refuse and writes return -EPIPE from now on. */
+  void (*on_gone)(struct mp_exchange *ex);
+  /* After mp_server_drain: the last connection has closed and no exchange is held. Once. */
+  void (*on_drained)(struct mp_server *server);
+};
+
+struct mp_server_config {
+  struct mp_http_limits limits;
+  uint32_t max_connections;  /* at it the listeners pause, and recover by themselves */
+  uint32_t pipeline;         /* bytes read ahead are bounded by the head limit too */
+  uint64_t keep_alive_ms, header_ms, body_ms, write_ms, request_ms, drain_idle_ms; /* 0: none */
+  bool no_server;            /* leave the Server field out */
+};
+
+struct mp_server {
+  struct mp_loop *loop; /* borrowed */
+  struct mp_log *log;   /* borrowed */
+  const struct mp_server_ops *ops;
+  void *ctx;            /* borrowed: the room above */
+  struct mp_server_config config;
+  struct mp_date date;
+  struct mp_listener *listeners; /* owned */
+  unsigned n_listeners;
+  struct mp_list conns;
+  uint32_t n_conns, n_held;      /* n_held: exchanges with the room above */
+  uint64_t n_requests;           /* answered since start */
+  struct mp_exchange *free;      /* owned: exchanges to be used again */
+  struct mp_soon flush;          /* connections with something to send at the end of this turn */
+  struct mp_list dirty;
+  bool paused, draining, drained;
+};
+
+int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log *log,
+                   const struct mp_server_config *config, const struct mp_server_ops *ops, void *ctx);
+/* Listens on inherited descriptors (taken over). 0 or -errno. */
+int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n, int backlog);
+
+/* Stops accepting; answers each connection's next request with "Connection: close". Connections idle after `idle_ms`
+ * are closed (0: at once). on_drained follows. */
+void mp_server_drain(struct mp_server *server, uint64_t idle_ms);
+/* Closes listeners and connections now; exchanges still held see on_gone. on_drained follows. */
+void mp_server_close(struct mp_server *server);
+void mp_server_deinit(struct mp_server *server); /* after on_drained */
+
+/* The next piece of the body, borrowed until the next call or the return to the loop. MP_DONE: it has ended (the piece
+ * may hold its last bytes); MP_MORE: with a piece, call again when it is used up; with an empty one on_readable comes.
+ * MP_REFUSE: too large, malformed, too slow or cut short; `why->status` is what to answer. Sends "100 Continue" when
+ * the client waits for it. */
+enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece, struct mp_refusal *why);
+
+/* Before the head is out, set status and fields on ex->reply with mp_reply_*. All of these: 0 or -errno: -EPIPE the
+ * client is gone, -EALREADY the answer has ended (or its head is out), -EMSGSIZE as in reply.h, -ENOMEM. */
+int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);    /* head, whole body, end */
+int mp_exchange_head(struct mp_exchange *ex, uint64_t length);         /* head alone: a stream begins */
+int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece);  /* head first when it is not out */
+int mp_exchange_end(struct mp_exchange *ex);                           /* head first when it is not out */
+
+/* More is queued than a client should be ahead by: wait for on_writable before writing on. */
+bool mp_exchange_full(struct mp_exchange *ex);
+
+/* The room above has done with it. `cut`: the answer cannot be made whole; the connection is closed so that the
+ * client sees it broken. An answer not begun and not cut becomes 204; a stream not ended is ended. */
+void mp_exchange_finish(struct mp_exchange *ex, bool cut);
+
+/* "127.0.0.1:4711", "[::1]:4711" or "unix:". 0 or -errno; known until the connection is gone. */
+int mp_exchange_peer(const struct mp_exchange *ex, char *out, unsigned size);
+
+#endif
