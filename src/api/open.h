@@ -16,6 +16,8 @@ struct mp_api_setup {
   void *ctx;                      /* of the callbacks */
   /* on_start functions have run: `error` is NULL, or a message with traceback, borrowed. */
   void (*on_started)(void *ctx, const char *error);
+  /* The server handed to mp_server_init with mp_api_server_ops has drained. */
+  void (*on_drained)(void *ctx);
   /* After mp_api_stop: nothing of the app runs any more. */
   void (*on_stopped)(void *ctx);
 };
