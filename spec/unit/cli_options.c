@@ -1,10 +1,11 @@
 #include "cli/options.h"
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 static struct mp_options o;
 static char why[MP_WHY];
