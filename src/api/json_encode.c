@@ -9,6 +9,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define RARE __attribute__((noinline, cold)) /* kept out of the common way, which is short and hot */
+#define APART __attribute__((noinline))      /* its registers are not saved by who does not call it */
+
 /* One table on the way down, and which of its values is being written. */
 struct spot {
   const struct spot *up; /* borrowed: further out on the C stack; NULL at the outermost table */
@@ -81,7 +84,7 @@ static void say_path(struct text *t, const struct spot *s) {
 }
 
 /* Pushes "cannot encode <what><which> at <path>". What else is on the stack is dropped by mp_json_encode. */
-static int refuse(struct encoder *e, const struct spot *in, const char *what, const char *which) {
+RARE static int refuse(struct encoder *e, const struct spot *in, const char *what, const char *which) {
   struct text t = {.len = 0};
   say(&t, "cannot encode %s%s at ", what, which);
   say_path(&t, in);
@@ -89,20 +92,20 @@ static int refuse(struct encoder *e, const struct spot *in, const char *what, co
   return err ? err : -EINVAL;
 }
 
-static int refuse_type(struct encoder *e, const struct spot *in) {
+RARE static int refuse_type(struct encoder *e, const struct spot *in) {
   int type = lua_type(e->L, -1);
   return refuse(e, in, type == LUA_TNIL ? "" : "a ", lua_typename(e->L, type));
 }
 
 /* The key under the top cannot stand in this table. */
-static int refuse_key(struct encoder *e, const struct spot *here) {
+RARE static int refuse_key(struct encoder *e, const struct spot *here) {
   lua_State *L = e->L;
   if (lua_isinteger(L, -2) || lua_type(L, -2) == LUA_TSTRING) return refuse(e, here->up, "mixed keys", "");
   return refuse(e, here->up, "a key of type ", lua_typename(L, lua_type(L, -2)));
 }
 
 /* `here` goes too deep; if because it goes round, the way to where the first table comes again says more. */
-static int refuse_depth(struct encoder *e, const struct spot *here) {
+RARE static int refuse_depth(struct encoder *e, const struct spot *here) {
   const struct spot *again = NULL;
   for (const struct spot *s = here; s; s = s->up)
     for (const struct spot *t = s->up; t; t = t->up)
@@ -111,7 +114,7 @@ static int refuse_depth(struct encoder *e, const struct spot *here) {
   return refuse(e, here->up, "nesting deeper than 1000", "");
 }
 
-static int refuse_memory(struct encoder *e) {
+RARE static int refuse_memory(struct encoder *e) {
   int err = mp_push_slice(e->L, MP_SLICE("not enough memory"));
   return err ? err : -ENOMEM;
 }
@@ -136,7 +139,7 @@ static inline int encode_word(struct encoder *e, struct mp_slice word) {
   return put(e, word.at, word.len) ? 0 : refuse_memory(e);
 }
 
-static int encode_number(struct encoder *e, const struct spot *in) {
+APART static int encode_number(struct encoder *e, const struct spot *in) {
   char *to = room(e, MP_NUMBER_MAX);
   if (!to) return refuse_memory(e);
   if (lua_isinteger(e->L, -1)) {
@@ -238,36 +241,40 @@ static bool put_escape(struct encoder *e, char c) {
   return put(e, (char[]){'\\', 'u', '0', '0', hex[c >> 4 & 15], hex[c & 15]}, 6);
 }
 
-/* A string that is not all plain, behind its opening quote. */
-static int encode_special(struct encoder *e, const struct spot *in, const char *s, size_t len) {
-  while (len > 0) {
-    size_t n = special[(unsigned char)*s] == '8' ? utf8_run(s, len) : plain_run(s, len);
-    if (n == 0 && (unsigned char)*s >= 0x80) return refuse(e, in, "a string that is not UTF-8", "");
-    if (n > 0 ? !put(e, s, n) : !put_escape(e, *s)) return refuse_memory(e);
-    n += n == 0;
-    s += n;
-    len -= n;
-  }
-  return put(e, "\"", 1) ? 0 : refuse_memory(e);
+static bool put_special(struct encoder *e, const char *s, size_t n) {
+  return n > 0 ? put(e, s, n) : put_escape(e, *s);
 }
 
-/* The string between `before` (0: nothing) and `behind` (likewise): the marks around a key share its room. */
-static inline int encode_string(struct encoder *e, const struct spot *in, struct mp_slice s, char before, char behind) {
-  char *to = room(e, s.len + 4);
-  if (!to) return refuse_memory(e);
-  char *at = to;
-  if (before) *at++ = before;
-  *at++ = '"';
-  if (copy_plain(at, s.at, s.len)) {
-    at += s.len;
-    *at++ = '"';
-    if (behind) *at++ = behind;
-    mp_buf_grew(e->out, (size_t)(at - to));
-    return 0;
+/* A string that is not all plain, or for which the buffer has to grow. */
+RARE static int encode_slowly(struct encoder *e, const struct spot *in, struct mp_slice s, char before, char behind) {
+  if (before && !put(e, &before, 1)) return refuse_memory(e);
+  if (!put(e, "\"", 1)) return refuse_memory(e);
+  while (s.len > 0) {
+    size_t n = special[(unsigned char)*s.at] == '8' ? utf8_run(s.at, s.len) : plain_run(s.at, s.len);
+    if (n == 0 && (unsigned char)*s.at >= 0x80) return refuse(e, in, "a string that is not UTF-8", "");
+    if (!put_special(e, s.at, n)) return refuse_memory(e);
+    n += n == 0;
+    s = mp_slice(s.at + n, s.len - n);
   }
-  mp_buf_grew(e->out, (size_t)(at - to));
-  int err = encode_special(e, in, s.at, s.len);
-  return err || !behind || put(e, &behind, 1) ? err : refuse_memory(e);
+  return put(e, (char[]){'"', behind}, behind ? 2 : 1) ? 0 : refuse_memory(e);
+}
+
+/* The string between `before` (0: nothing) and `behind` (likewise), so that a key shares one check of room with the
+ * marks around it. Calls nothing on the common way. */
+static int encode_string(struct encoder *e, const struct spot *in, struct mp_slice s, char before, char behind) {
+  struct mp_buf *out = e->out;
+  if (!out->mem || s.len + 4 > out->cap - out->end) return encode_slowly(e, in, s, before, behind);
+  char *to = out->mem + out->end, *at = to;
+  *at = before;
+  at += before != 0;
+  *at++ = '"';
+  if (!copy_plain(at, s.at, s.len)) return encode_slowly(e, in, s, before, behind); /* nothing counts yet */
+  at += s.len;
+  *at++ = '"';
+  *at = behind;
+  at += behind != 0;
+  mp_buf_grew(out, (size_t)(at - to));
+  return 0;
 }
 
 /* --- tables ------------------------------------------------------------------------------------------------------ */
@@ -295,7 +302,7 @@ static int encode_object(struct encoder *e, struct spot *here) {
 }
 
 /* stack: table. A table that holds nothing but indices from 1 on, whatever their order: 0 and their count. */
-static int count_sequence(struct encoder *e, const struct spot *here, lua_Integer *count) {
+RARE static int count_sequence(struct encoder *e, const struct spot *here, lua_Integer *count) {
   lua_State *L = e->L;
   lua_Integer greatest = 0;
   *count = 0;
@@ -312,7 +319,7 @@ static int count_sequence(struct encoder *e, const struct spot *here, lua_Intege
 }
 
 /* stack: table. Its elements behind the n-th, which lua_next does not give in order. */
-static int encode_rest(struct encoder *e, struct spot *here, lua_Integer n) {
+RARE static int encode_rest(struct encoder *e, struct spot *here, lua_Integer n) {
   lua_Integer count;
   int err = count_sequence(e, here, &count);
   if (err) return err;
@@ -328,7 +335,7 @@ static int encode_rest(struct encoder *e, struct spot *here, lua_Integer n) {
 }
 
 /* stack: table key value, the first pair. One walk suffices for as long as the keys come in order. */
-static int encode_array(struct encoder *e, struct spot *here) {
+APART static int encode_array(struct encoder *e, struct spot *here) {
   lua_State *L = e->L;
   here->key = NULL;
   here->index = 0;
@@ -354,7 +361,7 @@ static bool is_too_deep(struct spot *here) {
   return here->table == here->mark || here->depth > MP_JSON_DEPTH;
 }
 
-static int encode_table(struct encoder *e, const struct spot *in) {
+APART static int encode_table(struct encoder *e, const struct spot *in) {
   lua_State *L = e->L;
   struct spot here;
   here.up = in;
