@@ -107,7 +107,7 @@ RARE static int refuse_key(struct encoder *e, const struct spot *here) {
 /* `here` goes too deep; if because it goes round, the way to where the first table comes again says more. */
 RARE static int refuse_depth(struct encoder *e, const struct spot *here) {
   const struct spot *again = NULL;
-  for (const struct spot *s = here; s; s = s->up)
+  for (const struct spot *s = here; s->up; s = s->up)
     for (const struct spot *t = s->up; t; t = t->up)
       if (t->table == s->table) again = s;
   if (again) return refuse(e, again->up, "a cycle", "");

@@ -92,7 +92,7 @@ static size_t write_plain(char *out, const struct decimal *it) {
 }
 
 size_t mp_number_float(char *out, double d) {
-  struct decimal it;
+  struct decimal it = {.n = 0};
   size_t len = 0, simple;
   if (signbit(d)) {
     out[len++] = '-';
