@@ -38,10 +38,10 @@ static char **list_to_vector(lua_State *L, int index) {
 }
 
 struct start {
-  char **argv, **env;      /* borrowed from the Lua stack; env NULL: inherited */
-  const char *out, *err;   /* borrowed; files to append to, NULL: inherited */
-  const char *cwd;         /* borrowed; NULL: ours */
-  lua_Integer nofile;      /* 0: as it is */
+  char **argv, **env;    /* borrowed from the Lua stack; env NULL: inherited */
+  const char *out, *err; /* borrowed; files to append to, NULL: inherited */
+  const char *cwd;       /* borrowed; NULL: ours */
+  lua_Integer nofile;    /* 0: as it is */
 };
 
 static int redirect(const char *path, int flags, int to) {
@@ -122,10 +122,10 @@ static int l_wait(lua_State *L) {
 }
 
 static int l_kill(lua_State *L) {
-  static const char *const names[] = {"TERM", "KILL", "INT", "QUIT", "HUP", "USR1", "USR2", "STOP", "CONT",
-                                      "TTIN", "TTOU", "WINCH", "SEGV", "PIPE", "ABRT", NULL};
-  static const int numbers[] = {SIGTERM, SIGKILL, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGSTOP, SIGCONT,
-                                SIGTTIN, SIGTTOU, SIGWINCH, SIGSEGV, SIGPIPE, SIGABRT};
+  static const char *const names[] = {"TERM", "KILL", "INT",  "QUIT",  "HUP",  "USR1", "USR2", "STOP",
+                                      "CONT", "TTIN", "TTOU", "WINCH", "SEGV", "PIPE", "ABRT", NULL};
+  static const int numbers[] = {SIGTERM, SIGKILL, SIGINT,  SIGQUIT,  SIGHUP,  SIGUSR1, SIGUSR2, SIGSTOP,
+                                SIGCONT, SIGTTIN, SIGTTOU, SIGWINCH, SIGSEGV, SIGPIPE, SIGABRT};
   pid_t pid = (pid_t)luaL_checkinteger(L, 1);
   int signo = numbers[luaL_checkoption(L, 2, "TERM", names)];
   luaL_argcheck(L, pid > 1, 1, "one process, by its number");
@@ -193,10 +193,17 @@ static int l_environ(lua_State *L) {
 }
 
 int luaopen_host(lua_State *L) {
-  static const luaL_Reg verbs[] = {{"start", l_start},         {"wait", l_wait},         {"kill", l_kill},
-                                   {"now", l_now},             {"sleep", l_sleep},       {"pid", l_pid},
-                                   {"subreaper", l_subreaper}, {"tempdir", l_tempdir},   {"readlink", l_readlink},
-                                   {"environ", l_environ},     {NULL, NULL}};
+  static const luaL_Reg verbs[] = {{"start", l_start},
+                                   {"wait", l_wait},
+                                   {"kill", l_kill},
+                                   {"now", l_now},
+                                   {"sleep", l_sleep},
+                                   {"pid", l_pid},
+                                   {"subreaper", l_subreaper},
+                                   {"tempdir", l_tempdir},
+                                   {"readlink", l_readlink},
+                                   {"environ", l_environ},
+                                   {NULL, NULL}};
   luaL_newlib(L, verbs);
   return 1;
 }
