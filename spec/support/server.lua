@@ -78,7 +78,8 @@ local function lay_out(s, options)
     write_file(s.folder .. "/" .. name, text, name:find "%.sh$" and "755" or nil)
   end
   if app and not app:find "[\n ]" then
-    s.app = app
+    local laid_out = s.folder .. "/" .. app
+    s.app = lfs.attributes(laid_out, "mode") and laid_out or app
   elseif app then
     s.app = s.folder .. "/app.lua"
     write_file(s.app, app)
@@ -107,7 +108,7 @@ function M.launch(options)
   return s
 end
 
--- options: app (path of a file or folder, or Lua text), workers (1), args, env, files, nofile, cwd.
+-- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd.
 function M.start(options)
   local s = M.launch(options)
   local ok, err = pcall(s.wait_ready, s)
