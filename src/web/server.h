@@ -27,8 +27,10 @@ struct mp_exchange {
   uint32_t block_cap;
   uint64_t started_ms;
   uint64_t max_body;        /* may be changed before the first read */
+  struct mp_refusal refused; /* what reading the body came to; status 0: nothing bad */
   bool body_done, continued, wants_body, wants_room, gone, finished;
-  struct mp_exchange *next; /* of the server's free list */
+  bool told;                /* in the server's list of those whose waits end with the answer */
+  struct mp_exchange *next; /* of the server's free list, or of that list */
 };
 
 struct mp_server_ops {
@@ -52,6 +54,19 @@ struct mp_server_config {
   bool no_server;            /* leave the Server field out */
 };
 
+/* One listening socket. */
+struct mp_door {
+  struct mp_listener listener;
+  struct mp_server *server; /* borrowed: outlives it */
+  bool waiting;             /* a connection has come that was not taken: the listener pauses until it is */
+};
+
+/* Bytes that the loop lends for one read callback; only one connection at a time is inside one. */
+struct mp_lent {
+  struct mp_conn *conn; /* borrowed until the callback returns; NULL outside */
+  struct mp_slice bytes;
+};
+
 struct mp_server {
   struct mp_loop *loop; /* borrowed */
   struct mp_log *log;   /* borrowed */
@@ -59,14 +74,21 @@ struct mp_server {
   void *ctx;            /* borrowed: the room above */
   struct mp_server_config config;
   struct mp_date date;
-  struct mp_listener *listeners; /* owned */
-  unsigned n_listeners;
+  struct mp_door *doors; /* owned */
+  unsigned n_doors, n_doors_open;
   struct mp_list conns;
   uint32_t n_conns, n_held;      /* n_held: exchanges with the room above */
   uint64_t n_requests;           /* answered since start */
   struct mp_exchange *free;      /* owned: exchanges to be used again */
+  uint32_t n_free;
+  struct mp_exchange *told;      /* held by the room above: their waits end although their answers have ended */
+  struct mp_exchange *current;   /* inside on_request: its head still borrows the bytes just read; else NULL */
+  struct mp_lent lent;
+  struct mp_buf spare;           /* owned: memory for the next answers, so that idle connections hold none */
   struct mp_soon flush;          /* connections with something to send at the end of this turn */
-  struct mp_list dirty;
+  struct mp_conn *dirty;         /* borrowed until flushed */
+  struct mp_timer retry;         /* accepts again after there was no memory for it */
+  uint64_t drain_due_ms;         /* while draining: when idle connections are closed */
   bool paused, draining, drained;
 };
 
