@@ -72,7 +72,7 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
 
 /* The command line: where it sits, its descriptors, then the settings. */
 struct command {
-  char slot[32], seat[32], generation[32], control[32], death[32], shm[32];
+  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], settings[32];
   char listen[16 + MP_POOL_LISTENERS * 12];
   char **argv; /* owned; its words are borrowed */
 };
@@ -94,6 +94,7 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
   snprintf(c->control, sizeof c->control, "--control-fd=%d", control);
   snprintf(c->death, sizeof c->death, "--death-fd=%d", pool->death_pipe[0]);
   snprintf(c->shm, sizeof c->shm, "--shm-fd=%d", pool->shm_fd);
+  snprintf(c->settings, sizeof c->settings, "--settings-fd=%d", plan->settings_fd);
   name_listeners(pool, c->listen, sizeof c->listen);
   while (plan->words[n]) n++;
   if (!(c->argv = calloc(n_own + n + 1, sizeof *c->argv))) return -ENOMEM;
@@ -104,11 +105,13 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
 
 static int start_child(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan,
                        enum mp_exec_step *step) {
-  int keep[MP_POOL_LISTENERS + 3] = {control, pool->death_pipe[0], pool->shm_fd};
+  int keep[MP_POOL_LISTENERS + 4] = {control, pool->death_pipe[0], pool->shm_fd};
+  unsigned n_keep = 3;
   struct command command;
   int err = write_command(&command, pool, m, control, plan);
   if (err < 0) return err;
-  memcpy(keep + 3, pool->listeners, pool->n_listeners * sizeof *keep);
+  if (plan->settings_fd >= 0) keep[n_keep++] = plan->settings_fd;
+  memcpy(keep + n_keep, pool->listeners, pool->n_listeners * sizeof *keep);
   int out = pool->setup->error_log;
   struct mp_child_spec spec = {.exec = {.argv = command.argv,
                                         .program = "/proc/self/exe",
@@ -116,7 +119,7 @@ static int start_child(struct mp_pool *pool, struct mp_member *m, int control, c
                                         .cwd = plan->folder,
                                         .stdio = {-1, out, out},
                                         .keep = keep,
-                                        .n_keep = pool->n_listeners + 3,
+                                        .n_keep = n_keep + pool->n_listeners,
                                         .own_group = true,
                                         .dies_with_us = true}};
   m->child.ctx = m;

@@ -16,6 +16,7 @@ void mp_plan_free(struct mp_plan *plan) {
   for (char **word = plan->words; word && *word; word++) free(*word);
   free(plan->words);
   free(plan->folder);
+  if (plan->settings_fd >= 0) close(plan->settings_fd);
   mp_config_free(&plan->config);
   free(plan);
 }

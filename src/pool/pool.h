@@ -17,6 +17,7 @@ struct mp_plan {
   struct mp_config config; /* owned */
   char **words;            /* owned, each too; ended by NULL: a worker's arguments behind "--" */
   char *folder;            /* owned: where workers run */
+  int settings_fd;         /* owned: holds config.settings, which may be secret and long; -1: none */
 };
 
 void mp_plan_free(struct mp_plan *plan); /* harmless on NULL */
