@@ -1,5 +1,6 @@
 #include "api/number.h"
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,19 +50,62 @@ static size_t write_simple(char *out, double d) {
   return 0;
 }
 
-/* The fewest of 15 to 17 digits that read back as `d`. printf and strtod share the locale's point, which is passed
- * over here. */
+static void drop_zeros(struct decimal *it) {
+  while (it->n > 1 && it->digits[it->n - 1] == '0') it->n--;
+}
+
+/* `d` to 17 digits, which always read back the same. The locale's point is passed over. */
 static void find_digits(struct decimal *it, double d) {
   char text[64];
-  for (int places = 14; places <= 16; places++) {
-    snprintf(text, sizeof text, "%.*e", places, d);
-    if (strtod(text, NULL) == d) break;
-  }
   const char *at = text;
+  snprintf(text, sizeof text, "%.16e", d);
   for (it->n = 0; *at != 'e'; at++)
     if (*at >= '0' && *at <= '9') it->digits[it->n++] = *at;
-  while (it->n > 1 && it->digits[it->n - 1] == '0') it->n--;
   it->power = (int)strtol(at + 1, NULL, 10);
+  drop_zeros(it);
+}
+
+/* The first `n` of more digits, the last of them one `up` or as it is. */
+static void cut_to(struct decimal *it, int n, bool up) {
+  it->n = n;
+  for (int i = n - 1; up && i >= 0; i--) {
+    up = it->digits[i] == '9';
+    it->digits[i] = up ? '0' : (char)(it->digits[i] + 1);
+  }
+  if (up) {
+    it->digits[0] = '1';
+    it->power++;
+  }
+  drop_zeros(it);
+}
+
+/* Without a point, so that the locale has no say. */
+static bool reads_as(const struct decimal *it, double d) {
+  char text[MP_NUMBER_MAX];
+  size_t n = (size_t)it->n;
+  memcpy(text, it->digits, n);
+  text[n++] = 'e';
+  n += mp_number_integer(text + n, it->power - it->n + 1);
+  text[n] = '\0';
+  return strtod(text, NULL) == d;
+}
+
+static bool fits_in(struct decimal *it, int n, bool up, double d) {
+  struct decimal shorter = *it;
+  cut_to(&shorter, n, up);
+  if (!reads_as(&shorter, d)) return false;
+  *it = shorter;
+  return true;
+}
+
+/* 15 digits or 16, where they suffice. A cut at a 5 may be a cut just below one, rounded before: then either side may
+ * be the nearer. */
+static void shorten(struct decimal *it, double d) {
+  for (int n = 15; n <= 16 && n < it->n; n++) {
+    bool up = it->digits[n] >= '5';
+    if (fits_in(it, n, up, d)) return;
+    if (it->digits[n] == '5' && fits_in(it, n, false, d)) return;
+  }
 }
 
 static size_t write_exponent(char *out, const struct decimal *it) {
@@ -101,6 +145,7 @@ size_t mp_number_float(char *out, double d) {
   simple = write_simple(out + len, d);
   if (simple) return len + simple;
   find_digits(&it, d);
+  shorten(&it, d);
   if (it.power < PLAIN_LEAST || it.power > PLAIN_GREATEST) return len + write_exponent(out + len, &it);
   return len + write_plain(out + len, &it);
 }
