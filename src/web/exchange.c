@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 enum {
-  KEPT_MOST = 8 * 1024,  /* bytes of one recycled exchange's buffers, each */
+  KEPT_MOST = 8 * 1024, /* bytes of one recycled exchange's buffers, each */
   BLOCK_LEAST = 1024
 };
 
@@ -156,8 +156,7 @@ static enum mp_verdict next_piece(struct mp_exchange *ex, struct mp_slice *piece
   struct mp_slice bytes = mp_conn_at_hand(c);
   size_t used = 0;
   if (bytes.len == 0) return wait_for_body(ex, why);
-  enum mp_verdict v =
-      mp_body_feed(&ex->body, &ex->server->config.limits, bytes.at, bytes.len, &used, piece, why);
+  enum mp_verdict v = mp_body_feed(&ex->body, &ex->server->config.limits, bytes.at, bytes.len, &used, piece, why);
   if (v == MP_REFUSE) return refuse_reading(ex, why, why->status, why->reason);
   mp_conn_take(c, used);
   mp_conn_touch(c); /* there may be room to read on, or the end of the body is behind us */
@@ -178,7 +177,7 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
   if (!ex->conn || ex->conn->stream.closing) return refuse_reading(ex, why, 400, "the client went away");
   if (ex->reply.ended) return refuse_reading(ex, why, 400, "the answer has ended");
   if (is_too_long(ex)) return refuse_reading(ex, why, 413, "the body is too large");
-  ex->body.most = ex->max_body;
+  if (ex->body.total == 0) ex->body.most = ex->max_body;
   return next_piece(ex, piece, why);
 }
 

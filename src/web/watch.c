@@ -39,8 +39,10 @@ static void probe(struct mp_conn *c) {
 }
 
 static void start_looking(struct mp_conn *c) {
-  probe(c);
+  c->half = true;
+  c->probed = false;
   c->looks = 0;
+  probe(c);
   look_after(c, 10);
 }
 
@@ -49,39 +51,46 @@ static void start_looking(struct mp_conn *c) {
 void mp_conn_judge_eof(struct mp_conn *c) {
   const struct mp_exchange *ex = c->ex;
   bool more = ex->body_done && mp_buf_len(&c->in) > 0;
-  if (!c->half && (ex->head.minor == 0 || (ex->reply.head_sent && !more))) {
+  if (!c->half && (ex->head.minor == 0 || (ex->reply.head_sent && !more)))
     mp_conn_close(c);
-    return;
-  }
-  c->half = true;
-  if (!c->looking) start_looking(c);
+  else if (!c->half || !c->looking)
+    start_looking(c);
 }
 
-static uint32_t next_pause(struct mp_conn *c) {
+static uint32_t pause_after_eof(struct mp_conn *c) {
   static const uint8_t pauses[] = {50, 200};
-  if (!c->saw_eof && !c->probed) return PAUSED_LOOK_MS;
-  uint8_t i = c->looks < sizeof pauses - 1 ? c->looks++ : sizeof pauses - 1;
+  unsigned i = c->looks;
+  if (i < sizeof pauses - 1) c->looks++;
   return pauses[i];
 }
 
-/* While nothing is read the kernel's own word is all there is; a reset is seen, an end of file needs the probe. */
+/* While nothing is read, the end of file of a client that has closed may stand behind bytes that its kernel cannot send
+ * us: only an answer to a probe tells. Every other look sends one. */
+static uint32_t pause_while_paused(struct mp_conn *c) {
+  c->looks ^= 1;
+  if (c->looks) {
+    c->probed = false;
+    probe(c);
+  }
+  return PAUSED_LOOK_MS;
+}
+
 static void look(struct mp_conn *c) {
   c->looking = false;
   if (!mp_conn_handling(c)) return;
-  enum mp_peer peer = mp_peer_state(mp_stream_fd(&c->stream));
-  if (peer == MP_PEER_GONE) {
+  if (mp_peer_state(mp_stream_fd(&c->stream)) == MP_PEER_GONE)
     mp_conn_close(c);
-    return;
-  }
-  if (peer == MP_PEER_ENDED && !c->stream.reading) probe(c);
-  look_after(c, next_pause(c));
+  else if (c->saw_eof)
+    look_after(c, pause_after_eof(c));
+  else if (!c->stream.reading)
+    look_after(c, pause_while_paused(c));
 }
 
 /* ---- deadlines ---- */
 
 static void check_progress(struct mp_conn *c) {
   size_t queued = mp_stream_queued(&c->stream);
-  c->stale = queued < c->unsent ? 0 : c->stale + 1;
+  c->stale = queued < c->unsent ? 0 : (c->stale + 1) & 7;
   c->unsent = (uint32_t)queued;
   c->check_ms = (uint32_t)(now_of(c) + c->server->config.write_ms / MP_CHECKS);
   if (c->stale >= MP_CHECKS) mp_conn_close(c);
