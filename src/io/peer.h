@@ -1,4 +1,5 @@
-/* peer.h - who is at the other end of a connected socket, and whether it still is there. Asks the kernel, never waits. */
+/* peer.h - who is at the other end of a connected socket, and whether it still is there. Asks the kernel, never waits.
+ */
 #ifndef MP_IO_PEER_H
 #define MP_IO_PEER_H
 

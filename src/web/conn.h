@@ -31,41 +31,42 @@ enum mp_due {
 
 struct mp_conn {
   struct mp_stream stream;
-  struct mp_server *server;  /* borrowed: outlives it */
-  struct mp_list node;       /* of server->conns */
-  struct mp_conn *dirty;     /* the next of server->dirty; borrowed until flushed */
-  struct mp_timer timer;     /* restarted lazily: fires early and looks again */
-  struct mp_exchange *ex;    /* borrowed from the room above until finished, then owned while its body is discarded */
-  struct mp_buf in;          /* owned: bytes read and not used yet */
+  struct mp_server *server; /* borrowed: outlives it */
+  struct mp_list node;      /* of server->conns */
+  struct mp_conn *dirty;    /* the next of server->dirty; borrowed until flushed */
+  struct mp_timer timer;    /* restarted lazily: fires early and looks again */
+  struct mp_exchange *ex;   /* borrowed from the room above until finished, then owned while its body is discarded */
+  struct mp_buf in;         /* owned: bytes read and not used yet */
   struct mp_head_scan scan;
-  uint64_t due_ms;           /* of `due`; 0: none */
-  uint32_t look_ms;          /* with `looking`: when to look whether the client is still there; low bits of the clock */
-  uint32_t check_ms;         /* with `backlog`: when to look for progress; likewise */
-  uint32_t unsent;           /* with `backlog`: what would be queued if nothing had left since the last look */
-  uint32_t discarded;        /* bytes thrown away since the last answer ended */
-  uint8_t due;               /* enum mp_due */
-  uint8_t looks;             /* looks at the client in this exchange */
-  uint8_t stale;             /* looks for progress that found none */
-  bool busy : 1;             /* inside settle */
-  bool fresh : 1;            /* nothing was ever read */
-  bool last : 1;             /* no request is read any more; close once the answers are out */
-  bool lingering : 1;        /* our side is shut; reading on so that the client gets the answer */
+  uint32_t discarded; /* bytes thrown away since the last answer ended */
+  uint64_t due_ms;    /* of `due`; 0: none */
+  uint32_t look_ms;   /* with `looking`: when to look whether the client is still there; low bits of the clock */
+  uint32_t check_ms;  /* with `backlog`: when to look for progress; likewise */
+  uint32_t unsent;    /* with `backlog`: what would be queued if nothing had left since the last look */
+  uint32_t due : 3;   /* enum mp_due */
+  uint32_t looks : 2; /* looks at the client in this exchange, up to the longest pause between them */
+  uint32_t stale : 3; /* looks for progress that found none */
+  bool busy : 1;      /* inside settle */
+  bool fresh : 1;     /* nothing was ever read */
+  bool last : 1;      /* no request is read any more; close once the answers are out */
+  bool lingering : 1; /* our side is shut; reading on so that the client gets the answer */
   bool saw_eof : 1;
-  bool half : 1;             /* the end of file was judged: the client waits for its answers */
-  bool probed : 1;           /* 100 Continue was sent to see whether it is still there */
+  bool half : 1;   /* the end of file was judged: the client waits for its answers */
+  bool probed : 1; /* 100 Continue was sent to see whether it is still there */
   bool looking : 1;
-  bool late : 1;             /* the body did not come in time */
-  bool backlog : 1;          /* the kernel did not take everything */
-  bool starved : 1;          /* nothing can go on before more bytes come */
-  bool again : 1;            /* more can be done at once, but it is others' turn */
-  bool touched : 1;          /* stands in server->dirty */
-  bool dead : 1;             /* closed, and freed when that list is run */
-  bool cut : 1;              /* the last answer is broken: close with a reset */
+  bool late : 1;    /* the body did not come in time */
+  bool backlog : 1; /* the kernel did not take everything */
+  bool starved : 1; /* nothing can go on before more bytes come */
+  bool again : 1;   /* more can be done at once, but it is others' turn */
+  bool touched : 1; /* stands in server->dirty */
+  bool dead : 1;    /* closed, and freed when that list is run */
+  bool cut : 1;     /* the last answer is broken: close with a reset */
 };
 
 /* A connection for what waits at the door. 0 or -errno. */
 int mp_conn_accept(struct mp_server *server, struct mp_door *door);
 
+/* turn.c */
 void mp_conn_settle(struct mp_conn *conn);
 
 /* Settles at the end of this turn; harmless when called often, and from within settle. */
@@ -76,6 +77,9 @@ void mp_conn_flush_dirty(struct mp_server *server);
 
 /* Ends at once; memory goes with the stream's last callback. Exchanges of it see on_gone. */
 void mp_conn_close(struct mp_conn *conn);
+
+/* The exchange whose answer is out may still be held above: it goes on without a connection. */
+void mp_conn_leave_exchange(struct mp_conn *conn);
 
 /* The exchange under way loses its client. The connection stays, without it. */
 void mp_conn_lose_exchange(struct mp_conn *conn);
@@ -92,6 +96,12 @@ void mp_conn_flush(struct mp_conn *conn);
 /* Bytes appended to it since it held `before` bytes. */
 void mp_conn_appended(struct mp_conn *conn, size_t before);
 
+/* What the client was waited for has come: the time for the next of it starts anew. */
+static inline void mp_conn_forget_due(struct mp_conn *conn) {
+  conn->due = MP_DUE_NONE;
+  conn->due_ms = 0;
+}
+
 /* The room above holds an exchange whose answer has not ended. */
 static inline bool mp_conn_handling(const struct mp_conn *conn) {
   return conn->ex && !conn->ex->reply.ended && !conn->ex->finished;
@@ -106,7 +116,7 @@ static inline struct mp_slice mp_conn_at_hand(const struct mp_conn *conn) {
 void mp_conn_take(struct mp_conn *conn, size_t n);
 
 /* watch.c: what time and the kernel say about the client. */
-void mp_conn_arm(struct mp_conn *conn);       /* at the end of settle */
+void mp_conn_arm(struct mp_conn *conn);       /* at the end of settle: sets all deadlines */
 void mp_conn_judge_eof(struct mp_conn *conn); /* half-closed or gone? */
 void mp_conn_on_fire(struct mp_timer *timer);
 
@@ -114,7 +124,7 @@ void mp_conn_on_fire(struct mp_timer *timer);
 struct mp_exchange *mp_exchange_borrow(struct mp_server *server); /* NULL: out of memory */
 void mp_exchange_give_back(struct mp_exchange *ex);
 void mp_exchange_hold(struct mp_exchange *ex, const char *head, size_t len); /* its head in memory of its own */
-void mp_exchange_lose(struct mp_exchange *ex); /* on_gone, and the ends of its waits */
+void mp_exchange_lose(struct mp_exchange *ex);                               /* on_gone, and the ends of its waits */
 void mp_exchange_tell(struct mp_server *server);
 void mp_exchange_trim(struct mp_server *server, uint32_t keep);
 

@@ -177,7 +177,7 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
   if (!ex->conn || ex->conn->stream.closing) return refuse_reading(ex, why, 400, "the client went away");
   if (ex->reply.ended) return refuse_reading(ex, why, 400, "the answer has ended");
   if (is_too_long(ex)) return refuse_reading(ex, why, 413, "the body is too large");
-  ex->body.most = ex->max_body;
+  if (ex->body.total == 0) ex->body.most = ex->max_body;
   return next_piece(ex, piece, why);
 }
 

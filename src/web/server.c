@@ -54,6 +54,12 @@ static void take_waiting(struct mp_server *server) {
   }
 }
 
+/* Closing a listener drops the connection that waits at it: at the end a few too many are better. */
+static void take_all(struct mp_server *server) {
+  for (unsigned i = 0; i < server->n_doors; i++)
+    if (server->doors[i].waiting) take_one(&server->doors[i]);
+}
+
 static void on_connection(struct mp_listener *listener) {
   struct mp_door *door = MP_CONTAINER(listener, struct mp_door, listener);
   if (is_full(door->server))
@@ -147,6 +153,7 @@ int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n, int ba
 
 void mp_server_drain(struct mp_server *server, uint64_t idle_ms) {
   if (server->draining) return;
+  take_all(server);
   server->draining = true;
   server->drain_due_ms = mp_loop_now(server->loop) + idle_ms;
   close_doors(server);
