@@ -80,6 +80,9 @@ void mp_api_report(struct mp_api *api, lua_State *L, int error, int traceback, c
 /* nil, message, code name */
 int mp_push_failure(lua_State *L, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
+int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
+
 /* open.c: after a request has ended, when the worker is stopping. */
 void mp_api_when_quiet(struct mp_api *api);
 

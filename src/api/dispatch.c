@@ -140,7 +140,7 @@ static int l_fail(lua_State *L) {
   mp_call_push(L, call);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 3);
-  lua_callk(L, 4, 0, 0, NULL);
+  lua_callk(L, 4, 0, 0, mp_nothing_left);
   return 0;
 }
 
@@ -231,7 +231,7 @@ static int l_serve(lua_State *L) {
   mp_call_push(L, call);
   lua_pushlstring(L, head->method.at, head->method.len);
   lua_pushlstring(L, head->path.at, head->path.len);
-  lua_callk(L, 4, 0, 0, NULL);
+  lua_callk(L, 4, 0, 0, mp_nothing_left);
   return 0;
 }
 

@@ -28,6 +28,11 @@ int mp_push_failure(lua_State *L, int err, const char *format, ...) {
   return 3;
 }
 
+int mp_nothing_left(lua_State *L, int status, lua_KContext ctx) {
+  (void)L, (void)status, (void)ctx;
+  return 0;
+}
+
 /* ---- errors that nobody took ---- */
 
 static int l_what_tostring(lua_State *L) {
@@ -335,7 +340,7 @@ static int l_call_hook(lua_State *L) {
   const char *name = lua_touserdata(L, 2);
   lua_rawgeti(L, LUA_REGISTRYINDEX, api->hooks_ref);
   if (lua_getfield(L, -1, name) != LUA_TFUNCTION) return 0;
-  lua_callk(L, 0, 0, 0, NULL);
+  lua_callk(L, 0, 0, 0, mp_nothing_left);
   return 0;
 }
 
