@@ -1,4 +1,5 @@
 #include "cli/verbs.h"
+#include "io/signal.h"
 #include "base/err.h"
 #include "cli/settings.h"
 #include "cli/show.h"
