@@ -254,3 +254,7 @@ int mp_conf_run(const char *file) {
   mp_options_free(&o);
   return code;
 }
+
+const char *mp_conf_language(void) {
+  return LUA_RELEASE;
+}

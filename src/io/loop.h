@@ -25,6 +25,8 @@ struct mp_loop {
   uv_timer_t timer;
   uv_prepare_t prepare;
   uv_check_t check;
+  /* The loop is about to wait. NULL: nobody cares. Called at each turn, so it should cost nothing. */
+  void (*on_sleep)(struct mp_loop *loop);
   uv_idle_t idle;     /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
 
@@ -42,5 +44,8 @@ void mp_soon_cancel(struct mp_soon *soon);
 static inline uint64_t mp_loop_now(const struct mp_loop *loop) {
   return uv_now(&loop->uv);
 }
+
+/* "1.44.2": of the library below. Static. */
+const char *mp_loop_library(void);
 
 #endif
