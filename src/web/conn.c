@@ -187,6 +187,8 @@ int mp_conn_accept(struct mp_server *server, struct mp_door *door) {
   }
   register_conn(server, c);
   int err = mp_stream_accept(&c->stream, server->loop, &door->listener.uv.stream, &stream_ops);
-  if (err == 0) mp_conn_settle(c);
-  return err; /* on an error on_closed frees it */
+  if (err < 0) return err; /* and on_closed frees it */
+  int fd = mp_stream_fd(&c->stream);
+  mp_conn_settle(c);
+  return fd;
 }

@@ -63,7 +63,7 @@ struct mp_conn {
   bool cut : 1;     /* the last answer is broken: close with a reset */
 };
 
-/* A connection for what waits at the door. 0 or -errno. */
+/* A connection for what waits at the door. Its descriptor, or -errno. */
 int mp_conn_accept(struct mp_server *server, struct mp_door *door);
 
 /* turn.c */
