@@ -1,4 +1,7 @@
 #include "http/bytes.h"
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define DIGIT(c) ((c) >= '0' && (c) <= '9')
 #define LETTER(c) (((c) >= 'a' && (c) <= 'z') || ((c) >= 'A' && (c) <= 'Z'))
@@ -21,11 +24,57 @@
 
 const unsigned char mp_bytes[256] = {ROW64(0), ROW64(64), ROW64(128), ROW64(192)};
 
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Marks at least the lowest byte below 32 or equal to 127, and none lower than that. */
+static uint64_t control_marks(uint64_t word) {
+  uint64_t low = (word - EACH(0x20)) & ~word;
+  uint64_t del = word ^ EACH(0x7f);
+  return (low | ((del - EACH(0x01)) & ~del)) & EACH(0x80);
+}
+
+#ifdef __SSE2__
+/* One bit for each byte below 32 or equal to 127. */
+static unsigned control_bits(const char *bytes) {
+  __m128i block = _mm_loadu_si128((const __m128i *)(const void *)bytes);
+  __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
+  __m128i del = _mm_cmpeq_epi8(block, _mm_set1_epi8(0x7f));
+  return (unsigned)_mm_movemask_epi8(_mm_or_si128(low, del));
+}
+#endif
+
+size_t mp_next_control(const char *bytes, size_t at, size_t len) {
+#ifdef __SSE2__
+  for (; at + 16 <= len; at += 16) {
+    unsigned bits = control_bits(bytes + at);
+    if (bits) return at + (size_t)__builtin_ctz(bits);
+  }
+#endif
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  for (; at + 8 <= len; at += 8) {
+    uint64_t word;
+    memcpy(&word, bytes + at, 8);
+    uint64_t marks = control_marks(word);
+    if (marks) return at + (size_t)__builtin_ctzll(marks) / 8;
+  }
+#endif
+  for (; at < len; at++)
+    if ((unsigned char)bytes[at] < 0x20 || bytes[at] == 0x7f) return at;
+  return len;
+}
+
+bool mp_is_value(struct mp_slice s) {
+  size_t at = 0;
+  while ((at = mp_next_control(s.at, at, s.len)) < s.len)
+    if (s.at[at++] != '\t') return false;
+  return true;
+}
+
 bool mp_decimal(struct mp_slice s, uint64_t *value) {
   uint64_t n = 0;
   for (size_t i = 0; i < s.len; i++) {
     unsigned digit = (unsigned char)s.at[i] - '0';
-    if (digit > 9 || n > (UINT64_MAX - digit) / 10) return false;
+    if (digit > 9 || n > UINT64_MAX / 10 || n * 10 > UINT64_MAX - digit) return false;
     n = n * 10 + digit;
   }
   *value = n;

@@ -32,6 +32,12 @@ static inline bool mp_is_token(struct mp_slice s) {
   return s.len > 0 && mp_bytes_are(s, MP_BYTE_TOKEN);
 }
 
+/* Where the next control byte (below 32, or 127) is at or behind `at`, or `len`. */
+size_t mp_next_control(const char *bytes, size_t at, size_t len);
+
+/* As if all bytes were MP_BYTE_VALUE, many at a time. */
+bool mp_is_value(struct mp_slice s);
+
 /* 0 to 15 of a byte that is MP_BYTE_HEX. */
 static inline unsigned mp_hex_value(char c) {
   return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a') + 10;

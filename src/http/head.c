@@ -39,7 +39,8 @@ static int on_value(http_parser *parser, const char *at, size_t len) {
   }
   struct mp_field *field = &head->fields[head->n_fields++];
   field->name = reading->name;
-  field->value = mp_slice_trim(mp_slice(at, len));
+  while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t')) len--; /* those ahead are left out already */
+  field->value = mp_slice(at, len);
   mp_framing_note(&reading->framing, field->name, field->value);
   return 0;
 }

@@ -87,7 +87,7 @@ static int put(struct mp_reply *reply, struct mp_slice name, struct mp_slice val
   uint64_t length = 0;
   if (reply->head_sent) return -EALREADY;
   value = mp_slice_trim(value);
-  if (!mp_is_token(name) || !mp_bytes_are(value, MP_BYTE_VALUE)) return -EINVAL;
+  if (!mp_is_token(name) || !mp_is_value(value)) return -EINVAL;
   kind = kind_of(name);
   if (kind == CODING) return -EPERM;
   if (kind == CONNECTION) return ask_to_close(reply, value);

@@ -1,31 +1,8 @@
+#include "http/bytes.h"
 #include "http/gate.h"
 
 /* Empty lines that old clients send behind a body (RFC 9112 2.2). */
 enum { EMPTY_LINES = 4 };
-
-#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-/* Marks at least the lowest byte below 32 or equal to 127, and none lower than that. */
-static uint64_t control_marks(uint64_t word) {
-  uint64_t low = (word - EACH(0x20)) & ~word;
-  uint64_t del = word ^ EACH(0x7f);
-  return (low | ((del - EACH(0x01)) & ~del)) & EACH(0x80);
-}
-
-/* Where the next control byte is, or `len`. */
-static size_t next_control(const char *bytes, size_t at, size_t len) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  for (; at + 8 <= len; at += 8) {
-    uint64_t word;
-    memcpy(&word, bytes + at, 8);
-    uint64_t marks = control_marks(word);
-    if (marks) return at + (size_t)__builtin_ctzll(marks) / 8;
-  }
-#endif
-  for (; at < len; at++)
-    if ((unsigned char)bytes[at] < 0x20 || bytes[at] == 0x7f) return at;
-  return len;
-}
 
 /* The line under way ends at `at`, or has come so far. Any limit that is passed within the request line is 414. */
 static enum mp_verdict measure(const struct mp_head_scan *scan, size_t at, const struct mp_http_limits *limits,
@@ -78,7 +55,7 @@ enum mp_verdict mp_scan_lines(struct mp_head_scan *scan, const char *bytes, size
                               const struct mp_http_limits *limits, struct mp_refusal *why) {
   if (len > UINT32_MAX) len = UINT32_MAX; /* limits are smaller */
   for (;;) {
-    size_t at = next_control(bytes, scan->at, len);
+    size_t at = mp_next_control(bytes, scan->at, len);
     scan->at = (uint32_t)at;
     enum mp_verdict verdict = measure(scan, at, limits, why);
     if (verdict == MP_REFUSE || at == len) return verdict;

@@ -1,0 +1,362 @@
+-- From a request to the functions that answer it.
+--
+--   path as sent ─ static table ─────────────────────────────► run(req, res)
+--        └ split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware and handler ─┘
+--
+-- A site is an app at the place where it is mounted; the root's is at "". Chains are put together once: for every path
+-- without parameters when the first request comes (the static table), for other routes at their first use.
+
+local core = require "moonpool.core"
+local app_module = require "moonpool.app"
+local errors = require "moonpool.errors"
+local router = require "moonpool.router"
+
+local M = {}
+
+local STAR_METHODS = table.concat(router.METHODS, ", ") -- the answer to "OPTIONS *"
+
+local MALFORMED = { status = 400, message = "the path holds a malformed escape" }
+
+---- sites
+
+local function new_site(app, parent, base)
+  local site = { app = app, parent = parent, base = base, sites = {}, chains = {} }
+  site.prefixed = parent and parent.prefixed or false -- a chain depends on the path, not on the route alone
+  for _, layer in ipairs(app._layers) do
+    site.prefixed = site.prefixed or #layer.prefix > 0
+  end
+  for _, mount in ipairs(app._mounts) do
+    if mount.app then
+      site.sites[mount] = new_site(mount.app, site, base .. app_module.base(mount))
+    end
+  end
+  return site
+end
+
+-- The error page that holds at a site: its own, or the nearest above it.
+local function page_of(site)
+  while site do
+    if site.app._error_page then
+      return site.app._error_page
+    end
+    site = site.parent
+  end
+end
+
+---- chains
+
+local function neither(step)
+  error(("the middleware at %s neither answered nor called next()"):format(app_module.home(step)), 0)
+end
+
+-- Runs steps[at] with a next() that runs what comes after it. The last step is the handler and gets no next.
+local function run_from(steps, at, req, res)
+  local step = steps[at]
+  if at == #steps then
+    step(req, res)
+    return
+  end
+  local called = false
+  step(req, res, function()
+    if called then
+      error("next() was called before", 2)
+    end
+    called = true
+    run_from(steps, at + 1, req, res)
+  end)
+  if not called and not core.answered(res) then
+    neither(step)
+  end
+end
+
+local function chain(steps)
+  if #steps == 1 then
+    return steps[1]
+  end
+  return function(req, res)
+    run_from(steps, 1, req, res)
+  end
+end
+
+local function covers(prefix, segments, from)
+  for i, text in ipairs(prefix) do
+    if segments[from + i - 1] ~= text then
+      return false
+    end
+  end
+  return true
+end
+
+local function add_layers(steps, site, segments, from)
+  for _, layer in ipairs(site.app._layers) do
+    if covers(layer.prefix, segments, from) then
+      steps[#steps + 1] = layer.fn
+    end
+  end
+end
+
+-- What a route's options ask for, before the first middleware can read the body.
+local function limits_of(route)
+  local options = route.options
+  if not options.keep and not options.max_body and not options.timeout then
+    return nil
+  end
+  return function(req, _, next)
+    if core.set_limits then
+      core.set_limits(req, options)
+    end
+    if options.keep then
+      req:keep()
+    end
+    next()
+  end
+end
+
+---- a whole dispatcher
+
+local function new_dispatcher(root_app)
+  local static = {}                                  -- method → path → run(req, res)
+  local root                                         -- the site of root_app; nil: look at everything again
+  local site_of = setmetatable({}, { __mode = "k" }) -- request → the mounted site that it has entered
+
+  local function report(err, traceback)
+    core.log("error", "the error page failed: " .. traceback)
+    M.tell(root_app, err, traceback, { kind = "handler" })
+  end
+
+  local function answer(site, req, res, e)
+    errors.answer(page_of(site), req, res, errors.describe(e), report)
+  end
+
+  -- The step that leads from a site into one mounted in it.
+  local function entry(child)
+    return function(req, _, next)
+      local outside = site_of[req]
+      site_of[req] = child
+      core.set_base(req, child.base)
+      next()
+      core.set_base(req, child.parent.base)
+      site_of[req] = outside
+    end
+  end
+
+  local function refusal(site, search)
+    if #search.missed == 0 then
+      return function(req, res)
+        answer(site, req, res, { status = 404 })
+      end
+    end
+    local allow = router.allow(search.missed)
+    if search.method == "OPTIONS" then
+      return function(_, res)
+        res:status(204):header("Allow", allow):finish()
+      end
+    end
+    return function(req, res)
+      answer(site, req, res, { status = 405, headers = { Allow = allow } })
+    end
+  end
+
+  local function add_route(steps, route)
+    local limits = limits_of(route)
+    if limits then
+      table.insert(steps, 1, limits)
+    end
+    table.move(route.steps, 1, #route.steps, #steps + 1, steps)
+  end
+
+  -- Follows a path through the sites. → run(req, res), params or nil, and whether a route was found.
+  local function resolve(method, segments)
+    local site, from, steps = root, 1, {}
+    while true do
+      local search = site.app._router:find(method, segments, from)
+      local route, mount = search.route, search.mount
+      local known = route and site.chains[route]
+      if known then
+        return known, router.params(route, search.values), true
+      end
+      add_layers(steps, site, segments, from)
+      if route then
+        add_route(steps, route)
+        local run = chain(steps)
+        if not site.prefixed then
+          site.chains[route] = run
+        end
+        return run, router.params(route, search.values), true
+      elseif not mount then
+        steps[#steps + 1] = refusal(site, search)
+        return chain(steps), nil, false
+      elseif not mount.app then
+        steps[#steps + 1] = mount.target
+        return chain(steps), nil, false
+      end
+      site, from = site.sites[mount], search.at
+      steps[#steps + 1] = entry(site)
+      segments[from] = segments[from] or "" -- "/admin" is "/" to what is mounted there
+    end
+  end
+
+  local function fill_static(site)
+    for _, route in ipairs(site.app._router.routes) do
+      local literal = router.literal_path(route)
+      local path = literal and not site.base:find("%", 1, true) and site.base .. literal
+      for _, method in ipairs(path and router.METHODS or {}) do
+        local run, params, found = resolve(method, router.split_path(path))
+        if found and not params then
+          static[method] = static[method] or {}
+          static[method][path] = run
+        end
+      end
+    end
+    for _, mount in ipairs(site.app._mounts) do
+      if mount.app then
+        fill_static(site.sites[mount])
+      end
+    end
+  end
+
+  function root_app._changed()
+    root = nil
+    for method in pairs(static) do
+      static[method] = nil
+    end
+  end
+
+  local function look()
+    root = new_site(root_app, nil, "")
+    fill_static(root)
+  end
+
+  local function search(req, res, method, path)
+    if not root then
+      look()
+    end
+    if path == "*" then
+      res:status(204):header("Allow", STAR_METHODS):finish()
+      return
+    end
+    local segments = router.split_path(path)
+    if not segments then
+      answer(root, req, res, MALFORMED)
+      return
+    end
+    local run, params = resolve(method, segments)
+    if params then
+      core.set_params(req, params)
+    end
+    run(req, res)
+  end
+
+  local function handle(req, res, method, path)
+    local paths = static[method]
+    local run = paths and paths[path]
+    if run then
+      return run(req, res)
+    end
+    return search(req, res, method, path)
+  end
+
+  local function fail(req, res, err)
+    if not root then
+      look()
+    end
+    answer(site_of[req] or root, req, res, err)
+  end
+
+  return handle, fail
+end
+
+---- hooks
+
+local function each_app(app, visit, seen)
+  seen = seen or {}
+  if seen[app] then
+    return
+  end
+  seen[app] = true
+  visit(app)
+  for _, mount in ipairs(app._mounts) do
+    if mount.app then
+      each_app(mount.app, visit, seen)
+    end
+  end
+end
+
+local function hooks_of(app, kind)
+  local list = {}
+  each_app(app, function(each)
+    table.move(each._hooks[kind], 1, #each._hooks[kind], #list + 1, list)
+  end)
+  return list
+end
+
+local function with_traceback(err)
+  local text = type(err) == "string" and err or ("(error is a %s) %s"):format(type(err), tostring(err))
+  return { value = err, traceback = debug.traceback(text, 2) }
+end
+
+--- Tells every on_error function of an error; one that fails is logged, and the others still hear of it.
+function M.tell(app, err, traceback, what)
+  if type(what) ~= "table" then
+    what = { kind = what or "handler" }
+  end
+  if not getmetatable(what) then
+    setmetatable(what, { __tostring = function(self) return tostring(self.kind) end })
+  end
+  for _, fn in ipairs(hooks_of(app, "error")) do
+    local ok, own = xpcall(fn, with_traceback, err, traceback, what)
+    if not ok then
+      core.log("error", "on_error failed: " .. own.traceback)
+    end
+  end
+end
+
+-- All of them, latest first; the first error is raised once all have run, the others are logged.
+local function run_stops(app)
+  local list, failed = hooks_of(app, "stop"), nil
+  for i = #list, 1, -1 do
+    local ok, own = xpcall(list[i], with_traceback)
+    if not ok and failed then
+      core.log("error", "on_stop failed: " .. own.traceback)
+    end
+    failed = failed or not ok and own
+  end
+  if failed then
+    error(failed.value, 0)
+  end
+end
+
+-- A plain function(req, res) is given every path but the malformed ones.
+local function plain(target, fail)
+  return function(req, res, _, path)
+    if path:find("%", 1, true) and not router.split_path(path) then
+      return fail(req, res, MALFORMED)
+    end
+    return target(req, res)
+  end
+end
+
+--- An app (or a plain handler) as boot hands it to the core: handle, fail, hooks.
+---@param target table|function
+function M.build(target)
+  local app = app_module.is_app(target) and target or app_module.new()
+  local handle, fail = new_dispatcher(app)
+  if app ~= target then
+    handle = plain(target, fail)
+  end
+  return handle, fail, {
+    on_start = function()
+      for _, fn in ipairs(hooks_of(app, "start")) do
+        fn()
+      end
+    end,
+    on_stop = function()
+      run_stops(app)
+    end,
+    on_error = function(err, traceback, what)
+      M.tell(app, err, traceback, what)
+    end,
+  }
+end
+
+return M
