@@ -8,4 +8,5 @@ exclude_files = { "lua/moonpool/meta" }
 files["spec"] = { std = "+busted", max_line_length = 132 }
 files[".busted"].std = "lua54"
 -- The standard library's own names are replaced here, and nowhere else.
-files["lua/moonpool/boot.lua"].globals = { "require", "print", "io", "os" }
+-- The standard library's own names are replaced here, and nowhere else.
+files["lua/moonpool/boot.lua"] = { globals = { "require", "print", "io", "os" } }
