@@ -27,7 +27,7 @@ char *mp_buf_room(struct mp_buf *b, size_t n) {
   if (cap > UINT32_MAX) cap = UINT32_MAX;
   char *mem = malloc(cap);
   if (!mem) return NULL;
-  if (len) memcpy(mem, b->mem + b->start, len);
+  if (b->mem && len > 0) memcpy(mem, b->mem + b->start, len);
   free(b->mem);
   *b = (struct mp_buf){.mem = mem, .start = 0, .end = (uint32_t)len, .cap = (uint32_t)cap};
   return mem + len;

@@ -32,6 +32,7 @@ struct mp_config {
   char *control_socket, *metrics_listen, *health; /* owned; NULL: off */
   bool dev;
   char *lua_dir; /* owned; NULL: the embedded one */
+  char *settings; /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
 };
 
 void mp_config_free(struct mp_config *config);

@@ -40,8 +40,9 @@ int mp_signal_number(const char *name) {
     if (abbrev && strcasecmp(abbrev, name) == 0) return n;
   }
   if (strncasecmp(name, "RTMIN+", 6) == 0) {
-    int n = SIGRTMIN + atoi(name + 6);
-    return n >= SIGRTMIN && n <= SIGRTMAX ? n : 0;
+    char *end;
+    long n = strtol(name + 6, &end, 10);
+    return end > name + 6 && *end == '\0' && n >= 0 && n <= SIGRTMAX - SIGRTMIN ? SIGRTMIN + (int)n : 0;
   }
   return 0;
 }

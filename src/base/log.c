@@ -61,7 +61,7 @@ static void line_add_escaped(struct line *l, struct mp_slice s, bool json) {
     if (json && (c == '"' || c == '\\')) {
       char pair[2] = {'\\', (char)c};
       line_add(l, pair, 2);
-    } else if (c < 0x20 || c == 0x7f || (json && c >= 0x80)) {
+    } else if ((c < 0x20 && !(c == '\t' && !json)) || c == 0x7f || (json && c >= 0x80)) {
       char code[6] = {'\\', json ? 'u' : 'x', '0', '0', hex[c >> 4], hex[c & 15]};
       if (json)
         line_add(l, code, 6);

@@ -6,22 +6,24 @@
 #include "http/head.h"
 
 struct mp_body {
-  uint64_t left;      /* bytes of the length, or of the chunk under way */
-  uint64_t total;     /* bytes decoded so far */
-  uint64_t most;      /* the limit on total: 413 */
-  uint32_t extras;    /* bytes of this chunk's size line, or of all trailers, against limits->head */
-  uint32_t line;      /* bytes of the trailer line under way */
-  uint16_t trailers;  /* complete trailer lines, against limits->fields */
+  uint64_t left;     /* bytes of the length, or of the chunk under way */
+  uint64_t total;    /* bytes decoded so far */
+  uint64_t most;     /* the limit on total: 413 */
+  uint32_t extras;   /* bytes of size lines beyond what their chunks carry; then of all trailers: limits->head */
+  uint32_t line;     /* bytes of the size or trailer line under way */
+  uint16_t trailers; /* complete trailer lines, against limits->fields */
+  uint8_t digits;    /* of the chunk size under way */
   uint8_t state;
 };
 
-/* Refuses at once a Content-Length above limits->body. */
+/* MP_DONE: there is none. Refuses at once a Content-Length above limits->body. */
 enum mp_verdict mp_body_start(struct mp_body *body, const struct mp_head *head, const struct mp_http_limits *limits,
                               struct mp_refusal *why);
 
 /* Decodes from the front of `bytes`: `*used` bytes were eaten, `*piece` (maybe empty) is body, borrowed from `bytes`.
  * MP_MORE with an empty piece: all of `bytes` is eaten and the body goes on. MP_MORE with a piece: call again with
- * what is left. MP_DONE: the body ended behind `*used`; `*piece` may hold its last bytes. */
+ * what is left. MP_DONE: the body ended behind `*used`; `*piece` may hold its last bytes; from then on every call says
+ * so and eats nothing. After MP_REFUSE it is not called again. */
 enum mp_verdict mp_body_feed(struct mp_body *body, const struct mp_http_limits *limits, const char *bytes, size_t len,
                              size_t *used, struct mp_slice *piece, struct mp_refusal *why);
 

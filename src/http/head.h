@@ -39,16 +39,17 @@ enum mp_body_kind { MP_BODY_NONE, MP_BODY_LENGTH, MP_BODY_CHUNKED };
 /* Every slice is borrowed from the bytes that were parsed; mp_head_rebase moves them to a copy. */
 struct mp_head {
   struct mp_slice method;
-  struct mp_slice target; /* as sent */
-  struct mp_slice path;   /* of the target, still encoded, begins with "/" (or is "*"); empty for CONNECT */
-  struct mp_slice query;  /* behind the "?", still encoded; at is NULL when there is none */
-  struct mp_slice host;   /* the Host field's value, or the authority of an absolute target (RFC 9112 3.2.2) */
+  struct mp_slice target;  /* as sent */
+  struct mp_slice path;    /* of the target, still encoded, begins with "/" (or is "*"); empty for CONNECT */
+  struct mp_slice query;   /* behind the "?", still encoded; at is NULL when there is none */
+  struct mp_slice host;    /* the Host field's value, or the authority of an absolute target (RFC 9112 3.2.2) */
   struct mp_field *fields; /* owned; kept from request to request */
   uint16_t n_fields, cap_fields;
   uint8_t minor; /* 0 or 1 of HTTP/1.x */
   uint8_t body;  /* enum mp_body_kind */
   bool keep_alive;
-  bool expect_continue;
+  bool expect_continue;    /* and there is a body to wait for */
+  bool known_method;       /* one that http-parser knows; others are tokens, and whoever routes may answer 501 */
   uint64_t content_length; /* with MP_BODY_LENGTH */
 };
 
@@ -58,6 +59,7 @@ struct mp_head_scan {
   uint32_t line_start; /* of the line under way */
   uint32_t lines;      /* complete ones */
   uint32_t skipped;    /* empty lines ahead of the request line (RFC 9112 2.2) */
+  uint32_t first_end;  /* of the request line, once it is whole */
 };
 
 /* `bytes` are all bytes since the end of the request before; call again with the same and more after MP_MORE. Limits

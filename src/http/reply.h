@@ -21,24 +21,28 @@ void mp_date_set(struct mp_date *date, time_t now); /* does nothing while the se
 #define MP_LENGTH_UNKNOWN UINT64_MAX
 
 struct mp_reply {
-  struct mp_buf fields;  /* owned: "Name: value\r\n" each, in order; kept from request to request */
-  uint64_t left;         /* of the declared length; MP_LENGTH_UNKNOWN when chunked or ended by close */
+  struct mp_buf fields; /* owned: "Name: value\r\n" each, in order; kept from request to request */
+  uint64_t length;      /* of the Content-Length that was set, with has_length */
+  uint64_t left;        /* of the declared length; MP_LENGTH_UNKNOWN when chunked or ended by close */
   uint16_t status;
-  uint8_t minor;         /* of the request */
-  bool head_only;        /* the request was HEAD */
-  bool keep_alive;       /* the connection may live on; head may clear it */
-  bool no_server;        /* leave the Server field out */
+  uint8_t minor;                         /* of the request */
+  bool head_only;                        /* the request was HEAD */
+  bool keep_alive;                       /* the connection may live on; head may clear it */
+  bool no_server;                        /* leave the Server field out */
+  bool has_length, has_date, has_server; /* among the fields */
   bool head_sent;
-  bool bodiless;         /* nothing may follow the head */
+  bool bodiless; /* nothing may follow the head */
   bool chunked;
   bool ended;
 };
 
-void mp_reply_init(struct mp_reply *reply, const struct mp_head *request); /* status 200 */
+/* Status 200, no fields. A reply is all zero before the first time; later ones keep its memory. */
+void mp_reply_init(struct mp_reply *reply, const struct mp_head *request);
 void mp_reply_free(struct mp_reply *reply);
 
 /* 0; -EINVAL: not a token, or CR, LF, NUL or another control byte in the value; -EPERM: a field that framing owns and
- * that may not be set so (Transfer-Encoding; Connection but for "close"); -EALREADY: the head is out; -ENOMEM. */
+ * that may not be set so (Transfer-Encoding; Connection but for "close"); -EALREADY: the head is out; -ENOMEM.
+ * White space around the value is left out. Content-Length is a number, or -EINVAL; adding it replaces it. */
 int mp_reply_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice value); /* replaces every line of it */
 int mp_reply_add(struct mp_reply *reply, struct mp_slice name, struct mp_slice value);
 int mp_reply_remove(struct mp_reply *reply, struct mp_slice name);
@@ -47,11 +51,13 @@ bool mp_reply_get(const struct mp_reply *reply, struct mp_slice name, struct mp_
 
 /* Writes the head. `length`: bytes of body that follow, or MP_LENGTH_UNKNOWN: then a Content-Length that was set
  * counts, else 1.1 is chunked and 1.0 ends by close. A Content-Length that was set and differs from a known `length`
- * is -EMSGSIZE. `date` may be NULL (then there is no Date field). */
+ * is -EMSGSIZE, but for HEAD and 304, where it tells of a body that is not sent. `date` may be NULL (then there is no
+ * Date field). */
 int mp_reply_head(struct mp_reply *reply, struct mp_buf *out, uint64_t length, const struct mp_date *date);
 
-/* Body bytes, framed. Dropped when the answer is bodiless. -EMSGSIZE: more than the declared length (nothing is
- * written, the answer must be cut). An empty piece writes nothing. */
+/* Body bytes, framed, behind the head (-EINVAL before it, -EALREADY after the end). Dropped when the answer is
+ * bodiless. -EMSGSIZE: more than the declared length (nothing is written, the answer must be cut). An empty piece
+ * writes nothing. */
 int mp_reply_body(struct mp_reply *reply, struct mp_buf *out, struct mp_slice piece);
 
 /* Ends the framing. -EMSGSIZE: less was written than declared; the connection must be cut. */

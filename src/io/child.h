@@ -18,11 +18,13 @@ struct mp_child;
 enum mp_child_pipe { MP_CHILD_STDIN, MP_CHILD_STDOUT, MP_CHILD_STDERR };
 
 struct mp_child_ops {
-  /* Status and pipes are final; `child->status` and the flags below stay readable until freed. Once. */
+  /* Status and collected pipes are final; `child->status` and the flags below stay readable until freed. Once. A pipe
+   * that its owner reads at a pace of his own may still hold what was written into it: on_output goes on with that. */
   void (*on_settled)(struct mp_child *child);
-  /* Bytes of a stream that is being read (mp_child_read), or n == 0 at its end. Not called for collected streams. */
+  /* Bytes of a stream that is being read (mp_child_read), or n == 0 at its end, and again at each mp_child_read after
+   * it. Not called for collected streams. */
   void (*on_output)(struct mp_child *child, enum mp_child_pipe which, const char *bytes, size_t n);
-  /* All that was written to stdin is in the pipe (err 0), or can never be (-EPIPE). May be NULL. */
+  /* All that was given to mp_child_write is in the pipe (err 0), or can never be (-EPIPE). May be NULL. */
   void (*on_input)(struct mp_child *child, int err);
   void (*on_closed)(struct mp_child *child); /* may be freed now */
 };
@@ -30,7 +32,7 @@ struct mp_child_ops {
 struct mp_child_spec {
   struct mp_exec exec;       /* stdio[i] is used where pipe[i] is false */
   bool pipe[3];              /* give it a pipe to us */
-  bool collect[3];           /* 1 and 2: keep the bytes in child->collected, up to max_output */
+  bool collect[3];           /* 1 and 2: keep the bytes in the pipe's `collected`, up to max_output; needs pipe[i] */
   bool merge_stderr;         /* stderr goes where stdout goes */
   struct mp_slice input;     /* copied; fed to stdin, then closed; needs pipe[0] */
   bool has_input;
@@ -44,8 +46,16 @@ struct mp_child_spec {
 
 struct mp_child_stream {
   struct mp_stream stream;
+  struct mp_child *child;  /* borrowed; NULL: it could not be started, and this frees itself once closed */
   struct mp_buf collected; /* owned */
-  uint8_t state;
+  uint32_t left;           /* once cut: bytes that were in the pipe then */
+  uint8_t which;           /* enum mp_child_pipe */
+  bool collect, discard;   /* keeps, or counts, what nobody is given */
+  bool wanted, was_read;   /* its owner reads it; has ever done so */
+  bool cut;                /* somebody still holds the other end; it ends after `left` bytes */
+  bool ended, end_due;     /* nothing more can come; the owner is to hear it */
+  bool shut;               /* stdin: to be closed once all is written */
+  bool due, lost;          /* stdin: on_input is to come; with an error */
   bool truncated;
 };
 
@@ -58,32 +68,40 @@ struct mp_child {
   struct mp_child_stream *pipes[3]; /* owned; NULL where there is none */
   uv_poll_t poll;
   struct mp_timer timeout;        /* the spec's, then the ladder's grace */
-  struct mp_timer linger;         /* after the exit; also the retry of a stolen status */
+  struct mp_timer linger;         /* after the exit; also the retry of a stolen status, and where there is no pidfd */
+  struct mp_soon again;           /* looks once more at what a call has changed */
   uint64_t started_ms, ended_ms;  /* of the loop's clock */
   uint64_t grace_ms, linger_ms;
   uint64_t discarded;             /* bytes drained that nobody had asked for */
   size_t max_output;
   uint8_t state, tries, handles;  /* handles: still open on the loop */
-  bool timed_out, stopping, held, leave, kill_on_limit, draining, settled, closing;
+  bool timed_out, stopping, held, leave, kill_on_limit, settled, closing;
+  bool leads;                     /* a group or session of its own */
+  bool polled;                    /* `poll` was opened */
+  bool told;                      /* on_settled has been called */
 };
 
 /* 0, or -errno and `*step`; then nothing is held and no callback comes. */
 int mp_child_start(struct mp_child *child, struct mp_loop *loop, const struct mp_child_spec *spec,
                    const struct mp_child_ops *ops, enum mp_exec_step *step);
 
-/* on_output comes from now on, until mp_child_read_stop; bytes wait in the pipe, not here. */
+/* on_output comes from now on, until mp_child_read_stop; bytes wait in the pipe, not here. -EBADF: no such pipe, or one
+ * that is collected or was closed. */
 int mp_child_read(struct mp_child *child, enum mp_child_pipe which);
 void mp_child_read_stop(struct mp_child *child, enum mp_child_pipe which);
 void mp_child_close_pipe(struct mp_child *child, enum mp_child_pipe which);
 
-/* Reads and throws away what nobody has read (counted in `discarded`), so that the child can end: row 10. */
+/* Reads and throws away (counted in `discarded`), so that the child can end, every stream that nobody has ever read:
+ * one that somebody reads now and then is his. mp_child_discard does it to one stream, read or not. */
 void mp_child_drain(struct mp_child *child);
+void mp_child_discard(struct mp_child *child, enum mp_child_pipe which);
 
-/* Queues bytes for stdin; on_input follows. -EPIPE once stdin is closed or broken, -ENOMEM. */
+/* Queues bytes for stdin; one on_input follows when all that is queued has gone. -EPIPE once stdin is closed or broken,
+ * -ENOMEM. */
 int mp_child_write(struct mp_child *child, struct mp_slice bytes);
 void mp_child_close_stdin(struct mp_child *child); /* after what is queued */
 
-/* To the process, or to its whole group while the leader's number is held. -ESRCH after the end. */
+/* To the process, or to its whole group until it has settled. -ESRCH after the end, or -errno. */
 int mp_child_signal(struct mp_child *child, int signo, bool group);
 
 /* The ladder: TERM and CONT to the group, after grace_ms KILL. Harmless when stopping or ended. */

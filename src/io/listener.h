@@ -24,10 +24,12 @@ struct mp_listener {
   /* A connection waits: call mp_stream_accept once, or it will not be asked again. */
   void (*on_connection)(struct mp_listener *listener);
   void (*on_closed)(struct mp_listener *listener);
+  uint64_t complained_ms; /* when an accept that failed was last logged; 0: never */
   bool closing;
 };
 
-/* Takes over a descriptor that listens already (inherited). 0 or -errno; then close is still needed. */
+/* Takes over a descriptor that listens already (inherited). 0 or -errno; then close is still needed. The callbacks may
+ * be set before or after it. A connection that cannot be accepted (no descriptor left) is logged, once a second. */
 int mp_listener_open(struct mp_listener *listener, struct mp_loop *loop, int fd);
 int mp_listener_start(struct mp_listener *listener, int backlog);
 void mp_listener_close(struct mp_listener *listener);

@@ -31,13 +31,15 @@ struct mp_stream {
   struct mp_loop *loop;            /* borrowed: outlives the stream */
   struct mp_buf out;               /* owned: to be written next; callers append here, then flush */
   struct mp_stream_write *writing; /* owned: what the kernel has not taken yet; NULL most of the time */
+  struct mp_soon broken;           /* tells on_broken what a flush has found */
+  int err;                         /* why nothing can be written any more, or 0 */
   bool reading;
   bool closing;
-  bool shut;                       /* no more bytes will be queued; half-close when all is written */
+  bool shut; /* no more bytes will be queued; half-close when all is written */
 };
 
-/* Takes over the descriptor, a socket or a pipe end, whatever it returns. 0 or -errno; on an error on_closed still
- * comes when `*stream` was initialised, so the caller only waits for it. */
+/* Takes over the descriptor, a socket or a pipe end, whatever it returns. 0 or -errno; on an error the stream is
+ * closing already, so the caller only waits for on_closed. */
 int mp_stream_open(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops);
 /* The same for the next connection of a listening handle (see listener.h). */
 int mp_stream_accept(struct mp_stream *stream, struct mp_loop *loop, uv_stream_t *listener,
@@ -46,7 +48,7 @@ int mp_stream_accept(struct mp_stream *stream, struct mp_loop *loop, uv_stream_t
 int mp_stream_read_start(struct mp_stream *stream); /* harmless when reading */
 void mp_stream_read_stop(struct mp_stream *stream);
 
-/* Appends to `out`; sends nothing before mp_stream_flush. 0 or -ENOMEM; -EPIPE once shut. */
+/* Appends to `out`; sends nothing before mp_stream_flush. 0 or -ENOMEM; -EPIPE once shut, broken or closing. */
 int mp_stream_write(struct mp_stream *stream, struct mp_slice bytes);
 
 /* Hands `out` to the kernel, the rest waits for the socket. Errors come by on_broken, never from within flush: it
@@ -56,7 +58,7 @@ void mp_stream_flush(struct mp_stream *stream);
 /* Bytes not yet with the kernel. */
 size_t mp_stream_queued(const struct mp_stream *stream);
 
-/* Half-close once everything queued is written. */
+/* Half-close once everything queued is written. A pipe knows no half: its owner closes it when it has drained. */
 void mp_stream_shutdown(struct mp_stream *stream);
 
 void mp_stream_close(struct mp_stream *stream);

@@ -22,13 +22,15 @@ struct mp_exchange {
   struct mp_head head;
   struct mp_reply reply;
   struct mp_body body;
-  void *call;               /* of the room above; borrowed */
-  char *block;              /* owned: the head's bytes once the handler outlives the read callback; else NULL */
+  void *call;  /* of the room above; borrowed */
+  char *block; /* owned: the head's bytes once the handler outlives the read callback; else NULL */
   uint32_t block_cap;
   uint64_t started_ms;
-  uint64_t max_body;        /* may be changed before the first read */
+  uint64_t max_body;         /* may be changed before the first read */
+  struct mp_refusal refused; /* what reading the body came to; status 0: nothing bad */
   bool body_done, continued, wants_body, wants_room, gone, finished;
-  struct mp_exchange *next; /* of the server's free list */
+  bool told;                /* in the server's list of those whose waits end with the answer */
+  struct mp_exchange *next; /* of the server's free list, or of that list */
 };
 
 struct mp_server_ops {
@@ -46,27 +48,47 @@ struct mp_server_ops {
 
 struct mp_server_config {
   struct mp_http_limits limits;
-  uint32_t max_connections;  /* at it the listeners pause, and recover by themselves */
-  uint32_t pipeline;         /* bytes read ahead are bounded by the head limit too */
+  uint32_t max_connections; /* at it the listeners pause, and recover by themselves */
+  uint32_t pipeline;        /* bytes read ahead are bounded by the head limit too */
   uint64_t keep_alive_ms, header_ms, body_ms, write_ms, request_ms, drain_idle_ms; /* 0: none */
-  bool no_server;            /* leave the Server field out */
+  bool no_server;                                                                  /* leave the Server field out */
+};
+
+/* One listening socket. */
+struct mp_door {
+  struct mp_listener listener;
+  struct mp_server *server; /* borrowed: outlives it */
+  bool waiting;             /* a connection has come that was not taken: the listener pauses until it is */
+};
+
+/* Bytes that the loop lends for one read callback; only one connection at a time is inside one. */
+struct mp_lent {
+  struct mp_conn *conn; /* borrowed until the callback returns; NULL outside */
+  struct mp_slice bytes;
 };
 
 struct mp_server {
   struct mp_loop *loop; /* borrowed */
   struct mp_log *log;   /* borrowed */
   const struct mp_server_ops *ops;
-  void *ctx;            /* borrowed: the room above */
+  void *ctx; /* borrowed: the room above */
   struct mp_server_config config;
   struct mp_date date;
-  struct mp_listener *listeners; /* owned */
-  unsigned n_listeners;
+  struct mp_door *doors; /* owned */
+  unsigned n_doors, n_doors_open;
   struct mp_list conns;
-  uint32_t n_conns, n_held;      /* n_held: exchanges with the room above */
-  uint64_t n_requests;           /* answered since start */
-  struct mp_exchange *free;      /* owned: exchanges to be used again */
-  struct mp_soon flush;          /* connections with something to send at the end of this turn */
-  struct mp_list dirty;
+  uint32_t n_conns, n_held; /* n_held: exchanges with the room above */
+  uint64_t n_requests;      /* answered since start */
+  struct mp_exchange *free; /* owned: exchanges to be used again */
+  uint32_t n_free;
+  struct mp_exchange *told;    /* held by the room above: their waits end although their answers have ended */
+  struct mp_exchange *current; /* inside on_request: its head still borrows the bytes just read; else NULL */
+  struct mp_lent lent;
+  struct mp_buf spare;   /* owned: memory for the next answers, so that idle connections hold none */
+  struct mp_soon flush;  /* connections with something to send at the end of this turn */
+  struct mp_conn *dirty; /* borrowed until flushed */
+  struct mp_timer retry; /* accepts again after there was no memory for it */
+  uint64_t drain_due_ms; /* while draining: when idle connections are closed */
   bool paused, draining, drained;
 };
 
@@ -90,10 +112,10 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
 
 /* Before the head is out, set status and fields on ex->reply with mp_reply_*. All of these: 0 or -errno: -EPIPE the
  * client is gone, -EALREADY the answer has ended (or its head is out), -EMSGSIZE as in reply.h, -ENOMEM. */
-int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);    /* head, whole body, end */
-int mp_exchange_head(struct mp_exchange *ex, uint64_t length);         /* head alone: a stream begins */
-int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece);  /* head first when it is not out */
-int mp_exchange_end(struct mp_exchange *ex);                           /* head first when it is not out */
+int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);   /* head, whole body, end */
+int mp_exchange_head(struct mp_exchange *ex, uint64_t length);        /* head alone: a stream begins */
+int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece); /* head first when it is not out */
+int mp_exchange_end(struct mp_exchange *ex);                          /* head first when it is not out */
 
 /* More is queued than a client should be ahead by: wait for on_writable before writing on. */
 bool mp_exchange_full(struct mp_exchange *ex);

@@ -1,0 +1,24 @@
+-- What bench/instructions asks for: one route a scenario.
+local moonpool = require "moonpool"
+local app = moonpool.app()
+
+app:get("/hello", function(_, res) res:text("hello world") end)
+
+app:get("/users/:id", function(req, res)
+  res:header("X-User", req.params.id):header("X-Trace", req.headers["x-trace"])
+  res:text("user " .. req.params.id .. " verbose=" .. (req.query.verbose or ""))
+end)
+
+app:get("/json", function(_, res) res:json { message = "Hello, World!", n = 123 } end)
+
+app:post("/echo", function(req, res)
+  res:header("Content-Type", "application/octet-stream")
+  res:finish(req:body())
+end)
+
+app:get("/spawn", function(_, res)
+  local r = moonpool.run { "/bin/true" }
+  res:text(tostring(r))
+end)
+
+return app

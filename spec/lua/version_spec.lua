@@ -1,0 +1,5 @@
+describe("the Lua that runs the specs", function()
+  it("is 5.4, as the one inside the server", function()
+    assert.are.equal("Lua 5.4", _VERSION)
+  end)
+end)

@@ -1,0 +1,109 @@
+/* api.h - what the files of this room share: the state of one worker's Lua side, and of one request in it. */
+#ifndef MP_API_API_H
+#define MP_API_API_H
+
+#include "api/open.h"
+#include "sched/state.h"
+
+struct mp_process;
+
+struct mp_api {
+  struct mp_api_setup setup;
+  struct mp_loop *loop;       /* borrowed */
+  struct mp_log *log;         /* borrowed */
+  lua_State *L;               /* owned */
+  struct mp_server *server;   /* borrowed; NULL before the first request */
+  uint64_t started_ms;        /* of the loop's clock */
+  struct mp_sched sched;
+  struct mp_scope scope;      /* the worker's own: background tasks, timers, detached processes */
+  struct mp_call *free_calls; /* owned */
+  struct mp_list calls;       /* whose scope is not over */
+  unsigned n_calls;
+  uint64_t n_requests;
+  int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
+  int request_meta, response_meta, headers_meta;
+  struct mp_buf scratch;      /* owned: JSON and bodies on their way */
+  struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
+  unsigned n_processes;       /* live, and places handed to woken ones */
+  unsigned n_queued;
+  uint64_t lost_told_ms;      /* when a lost status was last logged with its advice */
+  uint64_t next_id;           /* of requests */
+  char id_prefix[17];         /* random, one a worker */
+  struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
+  bool stopped, stopping;
+};
+
+/* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
+struct mp_call {
+  struct mp_api *api;       /* borrowed */
+  struct mp_exchange *ex;   /* borrowed until mp_exchange_finish; NULL afterwards */
+  struct mp_scope scope;
+  struct mp_list node;      /* of api->calls */
+  struct mp_call *next;     /* of the free list */
+  uint64_t gen;             /* which request this slot stands for */
+  uint64_t id;
+  struct mp_wake reader;    /* waits for body bytes */
+  struct mp_list writers;   /* tasks that wait for room */
+  struct mp_buf body;       /* owned: collected by req:body() */
+  int on_head_ref;          /* registry: list of functions; LUA_NOREF */
+  uint8_t body_use;         /* enum mp_body_use */
+  bool keep;                /* req:keep(): a client that goes away cancels nothing */
+  bool gone;                /* the client went away before the answer ended */
+  bool handler_over;        /* its response raises from now on */
+  bool failing;             /* the error answer is being written */
+};
+
+enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
+
+/* A userdata of this layout is `req`, `res` or `req.headers`. */
+struct mp_call_box {
+  struct mp_call *call; /* borrowed: slots live as long as the api */
+  uint64_t gen;
+};
+
+static inline struct mp_api *mp_api_of(lua_State *L) {
+  return mp_sched_of(L)->ctx;
+}
+
+/* The scope that what the running function starts joins: its task's, or the worker's. */
+struct mp_scope *mp_api_scope(lua_State *L);
+
+/* Told once of every error that nobody took: writes the line, then calls the app's on_error. Index of the error value
+ * and of its traceback (0: none) on L; the rest may be NULL. */
+struct mp_error_facts {
+  const char *kind; /* "handler", "task", "timer", "process", "load" */
+  const struct mp_call *call;
+  const char *spawned_at;
+};
+void mp_api_report(struct mp_api *api, lua_State *L, int error, int traceback, const struct mp_error_facts *facts);
+
+/* nil, message, code name */
+int mp_push_failure(lua_State *L, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
+int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
+
+/* open.c: after a request has ended, when the worker is stopping. */
+void mp_api_when_quiet(struct mp_api *api);
+
+/* dispatch.c */
+void mp_calls_free(struct mp_api *api);
+/* The request whose scope it is; NULL for the worker's own. */
+const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope);
+const char *mp_call_id(const struct mp_call *call, char *out, unsigned size);
+/* Runs on_head functions; before the head goes out. Raises what they raise. */
+void mp_call_before_head(lua_State *L, struct mp_call *call);
+
+/* The openers: each pushes or fills in its part of the table moonpool.core at the top of L. */
+void mp_request_open(lua_State *L);
+void mp_response_open(lua_State *L);
+void mp_tasks_open(lua_State *L);
+void mp_process_open(lua_State *L);
+void mp_pipes_open(lua_State *L);
+void mp_blocking_open(lua_State *L);
+void mp_logging_open(lua_State *L);
+
+/* request.c: pushes the two objects of a call. */
+void mp_call_push(lua_State *L, struct mp_call *call);
+
+#endif

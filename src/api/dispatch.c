@@ -1,0 +1,292 @@
+#include "api/api.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- slots ---- */
+
+static void on_scope_over(struct mp_scope *scope);
+
+static struct mp_call *take_call(struct mp_api *api) {
+  struct mp_call *call = api->free_calls;
+  if (call) {
+    api->free_calls = call->next;
+  } else {
+    call = calloc(1, sizeof *call);
+    if (!call) return NULL;
+    call->api = api;
+    mp_list_init(&call->writers);
+  }
+  call->gen++;
+  call->id = ++api->next_id;
+  call->on_head_ref = LUA_NOREF;
+  call->body_use = MP_BODY_UNUSED;
+  call->keep = call->gone = call->handler_over = call->failing = false;
+  mp_scope_init(&call->scope, on_scope_over);
+  mp_list_append(&api->calls, &call->node);
+  api->n_calls++;
+  return call;
+}
+
+static void give_call_back(struct mp_call *call) {
+  struct mp_api *api = call->api;
+  call->gen++;
+  mp_buf_free(&call->body);
+  if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
+  mp_list_unlink(&call->node);
+  call->next = api->free_calls;
+  api->free_calls = call;
+  api->n_calls--;
+  mp_api_when_quiet(api);
+}
+
+void mp_calls_free(struct mp_api *api) {
+  while (api->free_calls) {
+    struct mp_call *call = api->free_calls;
+    api->free_calls = call->next;
+    free(call);
+  }
+}
+
+const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope) {
+  return scope == &api->scope ? NULL : MP_CONTAINER(scope, struct mp_call, scope);
+}
+
+const char *mp_call_id(const struct mp_call *call, char *out, unsigned size) {
+  snprintf(out, size, "%s%08llx", call->api->id_prefix, (unsigned long long)call->id);
+  return out;
+}
+
+/* ---- the end of an answer ---- */
+
+static void wake_all(struct mp_call *call) {
+  struct mp_list *node;
+  mp_wake_fire(&call->reader);
+  while ((node = mp_list_pop(&call->writers))) mp_wake_fire(&MP_CONTAINER(node, struct mp_waiter, node)->wake);
+}
+
+/* Gives the exchange back to web; objects of this request raise from now on. */
+static void let_exchange_go(struct mp_call *call, bool cut) {
+  struct mp_exchange *ex = call->ex;
+  if (!ex) return;
+  call->ex = NULL;
+  mp_exchange_finish(ex, cut);
+}
+
+/* The last task and process of the request have ended. */
+static void on_scope_over(struct mp_scope *scope) {
+  struct mp_call *call = MP_CONTAINER(scope, struct mp_call, scope);
+  mp_report_failed(&call->api->sched, scope);
+  wake_all(call);
+  let_exchange_go(call, false);
+  give_call_back(call);
+}
+
+static int p_before_head(lua_State *L) {
+  mp_call_before_head(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+static bool run_on_head(struct mp_call *call) {
+  lua_State *L = call->api->L;
+  if (call->on_head_ref == LUA_NOREF) return true;
+  lua_pushcfunction(L, p_before_head);
+  lua_pushlightuserdata(L, call);
+  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return true;
+  struct mp_error_facts facts = {.kind = "handler", .call = call};
+  mp_api_report(call->api, L, lua_gettop(L), 0, &facts);
+  lua_pop(L, 1);
+  return false;
+}
+
+/* The handler is over: what it has not ended ends now, and what it has not begun is 204. */
+static void end_answer(struct mp_call *call) {
+  struct mp_exchange *ex = call->ex;
+  int err = 0;
+  call->handler_over = true;
+  if (!ex->reply.head_sent && !call->gone) {
+    ex->reply.status = 204;
+    err = run_on_head(call) ? mp_exchange_send(ex, mp_slice("", 0)) : -ECANCELED;
+  } else if (!ex->reply.ended && !call->gone) {
+    err = mp_exchange_end(ex);
+  }
+  if (err == -EMSGSIZE)
+    mp_log(call->api->log, MP_LOG_ERROR, "app", "the handler wrote fewer bytes than its Content-Length says: cut");
+  if (err < 0 && err != -EPIPE && err != -EALREADY) let_exchange_go(call, true);
+  mp_scope_close(&call->scope);
+}
+
+static void cut_answer(struct mp_call *call) {
+  call->handler_over = true;
+  let_exchange_go(call, true);
+  mp_scope_cancel(&call->scope);
+  mp_scope_close(&call->scope);
+}
+
+/* ---- errors ---- */
+
+/* 400 to 599 when the value at `index` asks for an answer of its own; 0 for a bug. */
+static int raised_status(lua_State *L, int index) {
+  if (!lua_istable(L, index)) return 0;
+  lua_pushliteral(L, "status");
+  lua_rawget(L, index < 0 ? index - 1 : index);
+  int status = lua_isinteger(L, -1) ? (int)lua_tointeger(L, -1) : 0;
+  lua_pop(L, 1);
+  return status >= 400 && status <= 599 ? status : 0;
+}
+
+static int l_fail(lua_State *L) {
+  struct mp_call *call = lua_touserdata(L, 1); /* stack: call error traceback */
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->fail_ref);
+  mp_call_push(L, call);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  lua_callk(L, 4, 0, 0, mp_nothing_left);
+  return 0;
+}
+
+/* Even the page for errors failed. */
+static void answer_plainly(struct mp_call *call) {
+  struct mp_exchange *ex = call->ex;
+  mp_reply_init(&ex->reply, &ex->head);
+  ex->reply.status = 500;
+  mp_exchange_send(ex, MP_SLICE("500 Internal Server Error\n"));
+}
+
+static void on_fail_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
+  struct mp_call *call = task->ctx;
+  (void)n_values;
+  if (outcome == MP_TASK_FAILED) {
+    struct mp_error_facts facts = {.kind = "handler", .call = call};
+    mp_api_report(call->api, task->co, 1, 2, &facts);
+    if (!call->ex->reply.head_sent && !call->gone)
+      answer_plainly(call);
+    else
+      let_exchange_go(call, true);
+  }
+  if (call->ex)
+    end_answer(call);
+  else
+    cut_answer(call);
+}
+
+/* The error answer is written by the app's page, in a coroutine of its own: the handler's is dead. */
+static void start_fail(struct mp_call *call, lua_State *from) {
+  struct mp_api *api = call->api;
+  struct mp_task *task = mp_task_new(&api->sched, &call->scope);
+  if (!task) {
+    answer_plainly(call);
+    end_answer(call);
+    return;
+  }
+  call->failing = true;
+  if (call->on_head_ref != LUA_NOREF) {
+    luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
+    call->on_head_ref = LUA_NOREF;
+  }
+  mp_reply_init(&call->ex->reply, &call->ex->head);
+  lua_pushcfunction(task->co, l_fail);
+  lua_pushlightuserdata(task->co, call);
+  lua_pushvalue(from, 1);
+  lua_pushvalue(from, 2);
+  lua_xmove(from, task->co, 2);
+  task->on_end = on_fail_end;
+  task->ctx = call;
+  mp_task_queue(task, 3);
+}
+
+static void handler_failed(struct mp_call *call, struct mp_task *task) {
+  int status = raised_status(task->co, 1);
+  if (status == 0 || status >= 500) {
+    struct mp_error_facts facts = {.kind = "handler", .call = call};
+    mp_api_report(call->api, task->co, 1, 2, &facts);
+  }
+  if (call->gone || call->ex->reply.head_sent) {
+    bool whole = call->ex->reply.ended; /* the answer is complete: there is nothing left to cut */
+    if (whole && !call->gone)
+      end_answer(call);
+    else
+      cut_answer(call);
+    return;
+  }
+  start_fail(call, task->co);
+}
+
+static void on_handler_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
+  struct mp_call *call = task->ctx;
+  (void)n_values;
+  if (outcome == MP_TASK_DONE)
+    end_answer(call);
+  else if (outcome == MP_TASK_FAILED)
+    handler_failed(call, task);
+  else
+    cut_answer(call);
+}
+
+/* ---- what web tells ---- */
+
+static int l_serve(lua_State *L) {
+  struct mp_call *call = lua_touserdata(L, 1);
+  const struct mp_head *head = &call->ex->head;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->handle_ref);
+  mp_call_push(L, call);
+  lua_pushlstring(L, head->method.at, head->method.len);
+  lua_pushlstring(L, head->path.at, head->path.len);
+  lua_callk(L, 4, 0, 0, mp_nothing_left);
+  return 0;
+}
+
+static void refuse_for_memory(struct mp_exchange *ex) {
+  ex->reply.status = 503;
+  mp_exchange_send(ex, MP_SLICE("503 Service Unavailable\n"));
+  mp_exchange_finish(ex, false);
+}
+
+static void on_request(struct mp_server *server, struct mp_exchange *ex) {
+  struct mp_api *api = server->ctx;
+  struct mp_call *call = take_call(api);
+  struct mp_task *task = call ? mp_task_new(&api->sched, &call->scope) : NULL;
+  if (!task) {
+    if (call) give_call_back(call);
+    refuse_for_memory(ex);
+    return;
+  }
+  api->server = server;
+  call->ex = ex;
+  ex->call = call;
+  api->n_requests++;
+  lua_pushcfunction(task->co, l_serve);
+  lua_pushlightuserdata(task->co, call);
+  task->on_end = on_handler_end;
+  task->ctx = call;
+  mp_task_run(task, 1);
+}
+
+static void on_readable(struct mp_exchange *ex) {
+  struct mp_call *call = ex->call;
+  mp_wake_fire(&call->reader);
+}
+
+static void on_writable(struct mp_exchange *ex) {
+  struct mp_call *call = ex->call;
+  struct mp_list *node;
+  while ((node = mp_list_pop(&call->writers))) mp_wake_fire(&MP_CONTAINER(node, struct mp_waiter, node)->wake);
+}
+
+static void on_gone(struct mp_exchange *ex) {
+  struct mp_call *call = ex->call;
+  char target[200], method[40];
+  call->gone = true;
+  if (!call->keep && !call->handler_over) {
+    mp_log(call->api->log, MP_LOG_INFO, "app", "client gone, request cancelled method=%s target=%s",
+           mp_log_quote(ex->head.method, method, sizeof method), mp_log_quote(ex->head.target, target, sizeof target));
+    mp_scope_cancel(&call->scope);
+  }
+  wake_all(call);
+}
+
+static void on_drained(struct mp_server *server) {
+  struct mp_api *api = server->ctx;
+  api->setup.on_drained(api->setup.ctx);
+}
+
+const struct mp_server_ops mp_api_server_ops = {on_request, on_readable, on_writable, on_gone, on_drained};

@@ -1,0 +1,437 @@
+#include "api/api.h"
+#include "api/embedded.h"
+#include "api/json.h"
+#include "api/text.h"
+#include "base/err.h"
+#include "sched/coro.h"
+#include <lualib.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+struct mp_scope *mp_api_scope(lua_State *L) {
+  struct mp_sched *sched = mp_sched_of(L);
+  struct mp_api *api = sched->ctx;
+  return sched->current ? sched->current->scope : &api->scope;
+}
+
+int mp_push_failure(lua_State *L, int err, const char *format, ...) {
+  char text[512];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  lua_pushnil(L);
+  lua_pushstring(L, text);
+  lua_pushstring(L, mp_err_name(err));
+  return 3;
+}
+
+int mp_nothing_left(lua_State *L, int status, lua_KContext ctx) {
+  (void)L, (void)status, (void)ctx;
+  return 0;
+}
+
+/* ---- errors that nobody took ---- */
+
+static int l_what_tostring(lua_State *L) {
+  lua_getfield(L, 1, "kind");
+  return 1;
+}
+
+static void set_string(lua_State *L, const char *name, const char *value) {
+  if (!value) return;
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static void push_request_line(lua_State *L, const struct mp_call *call) {
+  const struct mp_head *head = &call->ex->head;
+  lua_pushlstring(L, head->method.at, head->method.len);
+  lua_pushliteral(L, " ");
+  lua_pushlstring(L, head->target.at, head->target.len);
+  lua_concat(L, 3);
+}
+
+static void push_facts(lua_State *L, struct mp_api *api, const struct mp_error_facts *facts) {
+  char id[48];
+  lua_createtable(L, 0, 6);
+  set_string(L, "kind", facts->kind);
+  set_string(L, "spawned_at", facts->spawned_at);
+  lua_pushinteger(L, api->setup.worker);
+  lua_setfield(L, -2, "worker");
+  if (facts->call) {
+    set_string(L, "request_id", mp_call_id(facts->call, id, sizeof id));
+    if (facts->call->ex) {
+      push_request_line(L, facts->call);
+      lua_setfield(L, -2, "request");
+    }
+  }
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, l_what_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_setmetatable(L, -2);
+}
+
+struct report {
+  struct mp_api *api;
+  const struct mp_error_facts *facts;
+};
+
+/* An error as a line shows it: its text; of a table its message. */
+static const char *error_text(lua_State *L, int index) {
+  if (lua_istable(L, index) && !luaL_getmetafield(L, index, "__tostring")) {
+    lua_getfield(L, index, "message");
+    if (lua_isstring(L, -1)) return lua_tostring(L, -1);
+  }
+  return luaL_tolstring(L, index, NULL);
+}
+
+static void write_line(lua_State *L, const struct report *r) {
+  char id[48], request[256];
+  const char *text = error_text(L, 2), *spawned_at = r->facts->spawned_at;
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  lua_pushfstring(L, "%s error: %s", r->facts->kind, text);
+  luaL_addvalue(&b);
+  if (spawned_at) {
+    lua_pushfstring(L, " spawned_at=%s", spawned_at);
+    luaL_addvalue(&b);
+  }
+  if (r->facts->call && r->facts->call->ex) {
+    push_request_line(L, r->facts->call);
+    mp_log_quote(mp_slice(lua_tostring(L, -1), lua_rawlen(L, -1)), request, sizeof request);
+    lua_pop(L, 1);
+    lua_pushfstring(L, " request=%s id=%s", request, mp_call_id(r->facts->call, id, sizeof id));
+    luaL_addvalue(&b);
+  }
+  luaL_pushresult(&b);
+  struct mp_slice message = mp_slice(lua_tostring(L, -1), lua_rawlen(L, -1)), detail = {"", 0};
+  if (lua_isstring(L, 3)) detail = mp_slice(lua_tostring(L, 3), lua_rawlen(L, 3));
+  mp_log_detail(r->api->log, MP_LOG_ERROR, "app", message, detail);
+}
+
+/* stack: report error traceback */
+static int p_report(lua_State *L) {
+  const struct report *r = lua_touserdata(L, 1);
+  write_line(L, r);
+  if (r->api->hooks_ref == LUA_NOREF) return 0;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, r->api->hooks_ref);
+  if (lua_getfield(L, -1, "on_error") != LUA_TFUNCTION) return 0;
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  push_facts(L, r->api, r->facts);
+  lua_call(L, 3, 0);
+  return 0;
+}
+
+/* The hook runs in the main coroutine: it cannot wait, but may start a background task that does. Its own error is a
+ * line in the log and nothing more. */
+void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback, const struct mp_error_facts *facts) {
+  lua_State *L = api->L;
+  struct report report = {api, facts};
+  if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) return;
+  error = lua_absindex(from, error);
+  lua_pushvalue(from, error);
+  if (traceback)
+    lua_pushvalue(from, traceback);
+  else
+    lua_pushnil(from);
+  if (from != L) lua_xmove(from, L, 2);
+  lua_pushcfunction(L, p_report);
+  lua_insert(L, -3);
+  lua_pushlightuserdata(L, &report);
+  lua_insert(L, -3);
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", luaL_tolstring(L, -1, NULL));
+  lua_pop(L, 2);
+}
+
+/* The failed task's object is at the top of L. */
+static void on_unhandled(struct mp_sched *sched, lua_State *L, struct mp_scope *scope) {
+  struct mp_api *api = sched->ctx;
+  int index = lua_gettop(L);
+  lua_getiuservalue(L, index, MP_TASK_SPAWNED_AT);
+  struct mp_error_facts facts = {
+      .kind = "task", .spawned_at = lua_tostring(L, -1), .call = mp_call_of_scope(api, scope)};
+  lua_getiuservalue(L, index, MP_TASK_VALUE);
+  lua_getiuservalue(L, index, MP_TASK_TRACEBACK);
+  mp_api_report(api, L, index + 2, index + 3, &facts);
+  lua_settop(L, index);
+}
+
+/* ---- the state ---- */
+
+static int on_panic(lua_State *L) {
+  fprintf(stderr, "moonpool: an error outside every protected call: %s\n", lua_tostring(L, -1));
+  return 0; /* Lua aborts */
+}
+
+static int l_embedded_searcher(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  for (const struct mp_embedded *file = mp_embedded_files; file->module; file++) {
+    if (strcmp(file->module, name) != 0) continue;
+    lua_pushfstring(L, "@moonpool:%s", file->file);
+    if (luaL_loadbuffer(L, file->bytes, file->len, lua_tostring(L, -1)) != LUA_OK) return lua_error(L);
+    lua_insert(L, -2);
+    return 2;
+  }
+  lua_pushfstring(L, "no module '%s' inside moonpool", name);
+  return 1;
+}
+
+/* Moonpool's own modules come before what lies on package.path; with --lua from that folder instead. */
+static void open_searcher(lua_State *L, const struct mp_config *config) {
+  lua_getglobal(L, "package");
+  if (config->lua_dir) {
+    lua_getfield(L, -1, "path");
+    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", config->lua_dir, config->lua_dir, lua_tostring(L, -1));
+    lua_setfield(L, -3, "path");
+    lua_pop(L, 2);
+    return;
+  }
+  lua_getfield(L, -1, "searchers");
+  for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i >= 2; i--) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_pushcfunction(L, l_embedded_searcher);
+  lua_rawseti(L, -2, 2);
+  lua_pop(L, 2);
+}
+
+static void open_worker(lua_State *L, struct mp_api *api) {
+  lua_createtable(L, 0, 3);
+  lua_pushinteger(L, api->setup.worker);
+  lua_setfield(L, -2, "id");
+  lua_pushinteger(L, api->setup.generation);
+  lua_setfield(L, -2, "generation");
+  lua_pushinteger(L, getpid());
+  lua_setfield(L, -2, "pid");
+  lua_setfield(L, -2, "worker");
+}
+
+static void merge_into_core(lua_State *L) {
+  lua_pushnil(L); /* stack: core part key */
+  while (lua_next(L, -2)) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -5);
+  }
+  lua_pop(L, 1);
+}
+
+static void open_core(lua_State *L, struct mp_api *api) {
+  lua_newtable(L);
+  mp_request_open(L);
+  mp_response_open(L);
+  mp_tasks_open(L);
+  mp_process_open(L);
+  mp_pipes_open(L);
+  mp_blocking_open(L);
+  mp_logging_open(L);
+  mp_json_open(L);
+  lua_setfield(L, -2, "json");
+  mp_text_open(L);
+  merge_into_core(L);
+  open_worker(L, api);
+  mp_push_cancelled(L);
+  lua_setfield(L, -2, "cancelled");
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "loaded");
+  lua_pushvalue(L, -3);
+  lua_setfield(L, -2, "moonpool.core");
+  lua_pop(L, 3);
+}
+
+static int p_open(lua_State *L) {
+  struct mp_api *api = lua_touserdata(L, 1);
+  luaL_openlibs(L);
+  mp_coro_open(L);
+  open_searcher(L, api->setup.config);
+  open_core(L, api);
+  return 0;
+}
+
+static void run_on_stop(struct mp_soon *soon);
+
+static void make_id_prefix(struct mp_api *api) {
+  uint64_t bits = (uint64_t)getpid() << 32;
+  if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != sizeof bits) bits ^= uv_hrtime();
+  snprintf(api->id_prefix, sizeof api->id_prefix, "%016llx", (unsigned long long)bits);
+}
+
+struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
+  struct mp_api *api = calloc(1, sizeof *api);
+  if (!api) return NULL;
+  api->setup = *setup;
+  api->loop = setup->loop;
+  api->log = setup->log;
+  api->started_ms = mp_loop_now(setup->loop);
+  api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
+  mp_list_init(&api->calls);
+  mp_list_init(&api->spawn_queue);
+  mp_soon_init(&api->quiet, run_on_stop);
+  mp_scope_init(&api->scope, NULL);
+  api->scope.at_once = true;
+  make_id_prefix(api);
+  api->L = luaL_newstate();
+  if (!api->L) goto fail;
+  lua_atpanic(api->L, on_panic);
+  if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
+  api->sched.ctx = api;
+  api->sched.on_unhandled = on_unhandled;
+  lua_pushcfunction(api->L, p_open);
+  lua_pushlightuserdata(api->L, api);
+  if (lua_pcall(api->L, 1, 0, 0) == LUA_OK) return api;
+  mp_log(api->log, MP_LOG_ERROR, "app", "cannot open the Lua state: %s", lua_tostring(api->L, -1));
+  mp_sched_deinit(&api->sched);
+fail:
+  if (api->L) lua_close(api->L);
+  free(api);
+  return NULL;
+}
+
+/* ---- the app ---- */
+
+static int with_traceback(lua_State *L) {
+  const char *text = luaL_tolstring(L, 1, NULL);
+  luaL_traceback(L, L, text, 1);
+  return 1;
+}
+
+/* stack: api; sets the three references. */
+static int p_load(lua_State *L) {
+  struct mp_api *api = lua_touserdata(L, 1);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "moonpool.boot");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "load");
+  lua_pushstring(L, api->setup.config->app);
+  lua_call(L, 1, 3);
+  api->hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  return 0;
+}
+
+int mp_api_load(struct mp_api *api, struct mp_buf *why) {
+  lua_State *L = api->L;
+  lua_pushcfunction(L, with_traceback);
+  lua_pushcfunction(L, p_load);
+  lua_pushlightuserdata(L, api);
+  int status = lua_pcall(L, 1, 0, -3);
+  if (status == LUA_OK) {
+    lua_pop(L, 1);
+    return 0;
+  }
+  size_t len;
+  const char *text = lua_tolstring(L, -1, &len);
+  int err = mp_buf_add(why, text ? text : "?", text ? len : 1);
+  lua_pop(L, 2);
+  return err < 0 ? err : -EINVAL;
+}
+
+/* ---- start and stop ---- */
+
+static int l_call_hook(lua_State *L) {
+  struct mp_api *api = lua_touserdata(L, 1);
+  const char *name = lua_touserdata(L, 2);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->hooks_ref);
+  if (lua_getfield(L, -1, name) != LUA_TFUNCTION) return 0;
+  lua_callk(L, 0, 0, 0, mp_nothing_left);
+  return 0;
+}
+
+static bool run_hook(struct mp_api *api, const char *name,
+                     void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values)) {
+  struct mp_task *task = mp_task_new(&api->sched, &api->scope);
+  if (!task) return false;
+  lua_pushcfunction(task->co, l_call_hook);
+  lua_pushlightuserdata(task->co, api);
+  lua_pushlightuserdata(task->co, (void *)(uintptr_t)name);
+  task->on_end = on_end;
+  task->ctx = api;
+  mp_task_run(task, 2);
+  return true;
+}
+
+static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
+  struct mp_api *api = task->ctx;
+  struct mp_buf why = {0};
+  (void)n_values;
+  if (outcome == MP_TASK_DONE) {
+    api->setup.on_started(api->setup.ctx, NULL);
+    return;
+  }
+  const char *text = outcome == MP_TASK_FAILED ? luaL_tolstring(task->co, 1, NULL) : "on_start was cancelled";
+  const char *trace = outcome == MP_TASK_FAILED ? lua_tostring(task->co, 2) : NULL;
+  int err = mp_buf_addf(&why, "%s\n%s", text, trace ? trace : "");
+  if (err == 0) err = mp_buf_add(&why, "", 1);
+  api->setup.on_started(api->setup.ctx, err < 0 ? "on_start failed" : mp_buf_at(&why));
+  mp_buf_free(&why);
+}
+
+void mp_api_start(struct mp_api *api) {
+  if (!run_hook(api, "on_start", on_start_end)) api->setup.on_started(api->setup.ctx, "not enough memory");
+}
+
+unsigned mp_api_busy(const struct mp_api *api) {
+  return api->n_calls;
+}
+
+/* Everything of the app has ended: nothing is left that could report an error later. */
+static void on_app_over(struct mp_scope *scope) {
+  struct mp_api *api = MP_CONTAINER(scope, struct mp_api, scope);
+  mp_report_failed(&api->sched, scope);
+  api->setup.on_stopped(api->setup.ctx);
+}
+
+static void on_stop_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
+  struct mp_api *api = task->ctx;
+  (void)n_values;
+  if (outcome == MP_TASK_FAILED) {
+    struct mp_error_facts facts = {.kind = "handler"};
+    mp_api_report(api, task->co, 1, 2, &facts);
+  }
+  /* This task is still a member: the scope is over when it has left. */
+  api->scope.on_over = on_app_over;
+  api->scope.open = false;
+}
+
+/* All that was cancelled has ended: the app's on_stop may run, in a scope that is not cancelled. */
+static void run_on_stop(struct mp_soon *soon) {
+  struct mp_api *api = MP_CONTAINER(soon, struct mp_api, quiet);
+  mp_report_failed(&api->sched, &api->scope);
+  mp_scope_init(&api->scope, NULL);
+  api->scope.at_once = true;
+  if (!run_hook(api, "on_stop", on_stop_end)) api->setup.on_stopped(api->setup.ctx);
+}
+
+void mp_api_when_quiet(struct mp_api *api) {
+  if (!api->stopping || api->n_calls > 0 || !mp_list_empty(&api->scope.members)) return;
+  api->stopping = false; /* once */
+  mp_loop_post(api->loop, &api->quiet);
+}
+
+static void on_scope_quiet(struct mp_scope *scope) {
+  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, scope));
+}
+
+void mp_api_stop(struct mp_api *api) {
+  if (api->stopped) return;
+  api->stopping = api->stopped = true;
+  MP_LIST_EACH(node, &api->calls) mp_scope_cancel(&MP_CONTAINER(node, struct mp_call, node)->scope);
+  mp_scope_cancel(&api->scope);
+  api->scope.on_over = on_scope_quiet;
+  mp_scope_close(&api->scope);
+}
+
+void mp_api_close(struct mp_api *api) {
+  lua_close(api->L);
+  mp_sched_deinit(&api->sched);
+  mp_calls_free(api);
+  mp_buf_free(&api->scratch);
+  free(api);
+}

@@ -1,0 +1,576 @@
+#include "api/process.h"
+#include "base/err.h"
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PROCESS_NAME "moonpool.process"
+#define RESULT_NAME "moonpool.result"
+
+static struct mp_process *process_of(struct mp_child *child) {
+  return MP_CONTAINER(child, struct mp_process, child);
+}
+
+/* ---- the result ---- */
+
+static void set_boolean(lua_State *L, const char *name, bool value) {
+  lua_pushboolean(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static void set_integer(lua_State *L, const char *name, lua_Integer value) {
+  lua_pushinteger(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static void set_text(lua_State *L, const char *name, const char *value) {
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, name);
+}
+
+/* Three facts in three fields: `code` only after an exit, `signal` only after a signal. */
+static void set_status(lua_State *L, const struct mp_status *status) {
+  char name[32];
+  set_boolean(L, "ok", status->end == MP_END_EXIT && status->code == 0);
+  switch (status->end) {
+  case MP_END_EXIT:
+    set_text(L, "reason", "exit");
+    set_integer(L, "code", status->code);
+    break;
+  case MP_END_SIGNAL:
+    set_text(L, "reason", "signal");
+    set_integer(L, "signal", status->signal);
+    set_text(L, "signame", mp_signal_name(status->signal, name, sizeof name));
+    if (status->core) set_boolean(L, "core", true);
+    break;
+  default:
+    set_text(L, "reason", "lost");
+  }
+}
+
+void mp_result_push(lua_State *L, const struct mp_result_facts *facts) {
+  lua_createtable(L, 0, 12);
+  set_status(L, &facts->status);
+  if (facts->truncated[1] || facts->truncated[2])
+    set_text(L, "truncated", facts->truncated[1] && facts->truncated[2] ? "both"
+                             : facts->truncated[1]                      ? "stdout"
+                                                                        : "stderr");
+  if (facts->held) set_boolean(L, "held", true);
+  if (facts->discarded) set_integer(L, "discarded", (lua_Integer)facts->discarded);
+  if (facts->timed_out) set_boolean(L, "timed_out", true);
+  if (facts->cancelled) set_boolean(L, "cancelled", true);
+  lua_pushnumber(L, facts->elapsed_s);
+  lua_setfield(L, -2, "elapsed");
+  set_integer(L, "pid", facts->pid);
+  if (facts->timed_out) {
+    lua_pushnumber(L, facts->timeout_s);
+    lua_setfield(L, -2, "timeout");
+  }
+  luaL_setmetatable(L, RESULT_NAME);
+}
+
+/* "exit 27", "killed by SIGKILL (timeout 5 s)", "lost" */
+static int l_result_tostring(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_getfield(L, 1, "reason");
+  const char *reason = luaL_optstring(L, -1, "lost");
+  if (strcmp(reason, "exit") == 0) {
+    lua_getfield(L, 1, "code");
+    lua_pushfstring(L, "exit %I", lua_tointeger(L, -1));
+  } else if (strcmp(reason, "signal") == 0) {
+    lua_getfield(L, 1, "signame");
+    lua_pushfstring(L, "killed by %s", lua_tostring(L, -1));
+  } else {
+    lua_pushliteral(L, "status lost");
+  }
+  if (lua_getfield(L, 1, "timed_out") == LUA_TBOOLEAN) {
+    lua_getfield(L, 1, "timeout");
+    char text[48];
+    snprintf(text, sizeof text, " (timeout %.6g s)", lua_tonumber(L, -1));
+    lua_pushfstring(L, "%s%s", lua_tostring(L, -3), text);
+  } else {
+    lua_pop(L, 1);
+    if (lua_getfield(L, 1, "cancelled") == LUA_TBOOLEAN)
+      lua_pushfstring(L, "%s (cancelled)", lua_tostring(L, -2));
+    else
+      lua_pop(L, 1);
+  }
+  return 1;
+}
+
+static void set_output(lua_State *L, struct mp_process *p, int which, const char *name) {
+  struct mp_child_stream *stream = p->child.pipes[which];
+  if (p->pipes[which].kind != MP_STDIO_COLLECT) return;
+  struct mp_slice bytes = stream ? mp_buf_slice(&stream->collected) : mp_slice("", 0);
+  lua_pushlstring(L, bytes.at ? bytes.at : "", bytes.len);
+  lua_setfield(L, -2, name);
+}
+
+static double elapsed_of(const struct mp_process *p) {
+  return (double)(p->child.ended_ms - p->child.started_ms) / 1000.0;
+}
+
+/* stack: process; the same table for every wait. */
+static int p_make_result(lua_State *L) {
+  struct mp_process *p = lua_touserdata(L, 1);
+  mp_anchor_push(L, p);
+  struct mp_result_facts facts = {.status = p->child.status,
+                                  .held = p->child.held,
+                                  .timed_out = p->child.timed_out,
+                                  .cancelled = p->cancelled,
+                                  .discarded = p->child.discarded,
+                                  .elapsed_s = elapsed_of(p),
+                                  .timeout_s = p->timeout_s,
+                                  .pid = p->child.proc.pid};
+  for (int i = 1; i < 3; i++) facts.truncated[i] = p->child.pipes[i] && p->child.pipes[i]->truncated;
+  mp_result_push(L, &facts);
+  set_output(L, p, 1, "stdout");
+  set_output(L, p, 2, "stderr");
+  lua_setiuservalue(L, -2, MP_PROCESS_RESULT);
+  return 0;
+}
+
+/* The last line of stderr that says something: for the message of `check`. */
+static struct mp_slice last_line(struct mp_slice text) {
+  while (text.len > 0 && (text.at[text.len - 1] == '\n' || text.at[text.len - 1] == '\r')) text.len--;
+  size_t start = text.len;
+  while (start > 0 && text.at[start - 1] != '\n') start--;
+  return mp_slice(text.at + start, text.len - start);
+}
+
+static int l_check_tostring(lua_State *L) {
+  lua_getfield(L, 1, "message");
+  return 1;
+}
+
+/* Raises { message, result, code }; the message is at the top, `result` (0: none) where it says. */
+static int raise_check(lua_State *L, int result, const char *code) {
+  lua_createtable(L, 0, 3);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "message");
+  if (result) {
+    lua_pushvalue(L, result);
+    lua_setfield(L, -2, "result");
+  }
+  if (code) set_text(L, "code", code);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, l_check_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_setmetatable(L, -2);
+  return lua_error(L);
+}
+
+static int raise_unless_ok(lua_State *L, struct mp_process *p, int result) {
+  struct mp_slice text = {"", 0};
+  lua_getfield(L, result, "ok");
+  if (lua_toboolean(L, -1)) {
+    lua_settop(L, result);
+    return 1;
+  }
+  if (lua_getfield(L, result, "stderr") == LUA_TSTRING) text.at = lua_tolstring(L, -1, &text.len);
+  text = last_line(text);
+  luaL_tolstring(L, result, NULL);
+  lua_pushfstring(L, "%s: %s", p->name, lua_tostring(L, -1));
+  if (text.len > 0) {
+    lua_pushliteral(L, ": ");
+    lua_pushlstring(L, text.at, text.len);
+    lua_concat(L, 3);
+  }
+  return raise_check(L, result, NULL);
+}
+
+/* ---- what waits see ---- */
+
+static int push_end(lua_State *L, struct mp_waitable *waitable, int index) {
+  struct mp_process *p = (struct mp_process *)(void *)waitable;
+  p->waited = true;
+  if (lua_getiuservalue(L, index, MP_PROCESS_RESULT) != LUA_TTABLE)
+    return luaL_error(L, "wait: the result was lost: out of memory");
+  return p->check ? raise_unless_ok(L, p, lua_gettop(L)) : 1;
+}
+
+static void log_cancel(struct mp_process *p) {
+  char method[40], target[200];
+  const struct mp_exchange *ex = p->call && p->call->gen == p->gen ? p->call->ex : NULL;
+  if (!ex) {
+    mp_log(p->api->log, MP_LOG_INFO, "process", "cancelled name=%s pid=%d", p->name, (int)p->child.proc.pid);
+    return;
+  }
+  mp_log(p->api->log, MP_LOG_INFO, "process", "cancelled name=%s pid=%d method=%s target=%s", p->name,
+         (int)p->child.proc.pid, mp_log_quote(ex->head.method, method, sizeof method),
+         mp_log_quote(ex->head.target, target, sizeof target));
+}
+
+static void stop_as_cancelled(struct mp_process *p) {
+  if (p->child.settled || p->cancelled) return;
+  p->cancelled = true;
+  log_cancel(p);
+  mp_child_stop(&p->child, p->child.grace_ms);
+}
+
+static void begin_wait(struct mp_waitable *waitable, struct mp_task *waiting) {
+  struct mp_process *p = (struct mp_process *)(void *)waitable;
+  p->waited = true;
+  mp_pipes_discard(p, waiting);
+}
+
+static void cancel_end(struct mp_waitable *waitable) {
+  stop_as_cancelled((struct mp_process *)(void *)waitable);
+}
+
+static void cancel_member(struct mp_member *member) {
+  stop_as_cancelled(MP_CONTAINER(member, struct mp_process, member));
+}
+
+/* The handler and the tasks of its scope have ended: nobody will read it, or write to it, any more. */
+static void left_alone(struct mp_member *member) {
+  struct mp_process *p = MP_CONTAINER(member, struct mp_process, member);
+  if (p->child.settled) return;
+  mp_pipes_discard(p, NULL);
+  if (p->pipes[0].kind == MP_STDIO_PIPE && !p->pipes[0].closed) {
+    p->pipes[0].closed = true;
+    mp_child_close_stdin(&p->child);
+  }
+}
+
+static void cancel_owned(struct mp_owned *owned) {
+  stop_as_cancelled(MP_CONTAINER(owned, struct mp_process, owned));
+}
+
+static const struct mp_waitable_ops process_ops = {"process", push_end, begin_wait, cancel_end, NULL};
+
+/* ---- what the child tells ---- */
+
+static void describe(const struct mp_status *status, char *out, unsigned size) {
+  char name[32];
+  if (status->end == MP_END_EXIT)
+    snprintf(out, size, "exited %d", status->code);
+  else if (status->end == MP_END_SIGNAL)
+    snprintf(out, size, "killed by %s%s", mp_signal_name(status->signal, name, sizeof name),
+             status->core ? " (core dumped)" : "");
+  else
+    snprintf(out, size, "status lost");
+}
+
+/* One line for each that failed, was ended, or that nobody waited for. */
+static void log_end(struct mp_process *p) {
+  char how[64], id[64] = "";
+  const struct mp_status *status = &p->child.status;
+  bool ok = status->end == MP_END_EXIT && status->code == 0;
+  bool nobody = !p->waited;
+  if (ok && !nobody) return;
+  describe(status, how, sizeof how);
+  if (p->call && p->call->gen == p->gen) {
+    snprintf(id, sizeof id, " request_id=");
+    mp_call_id(p->call, id + strlen(id), sizeof id - (unsigned)strlen(id));
+  }
+  mp_log(p->api->log, ok ? MP_LOG_DEBUG : nobody ? MP_LOG_WARN : MP_LOG_INFO, "process",
+         "process %d (%s) %s%s%s%s elapsed_ms=%llu%s", (int)p->child.proc.pid, p->name, how,
+         p->child.timed_out ? ", timed out" : "", p->cancelled ? ", cancelled" : "", nobody ? ", nobody waited" : "",
+         (unsigned long long)(p->child.ended_ms - p->child.started_ms), id);
+}
+
+static void tell_lost(struct mp_process *p) {
+  struct mp_api *api = p->api;
+  uint64_t now = mp_loop_now(api->loop);
+  if (p->child.status.end != MP_END_LOST || (api->lost_told_ms && now - api->lost_told_ms < 60000)) return;
+  api->lost_told_ms = now ? now : 1;
+  mp_log(api->log, MP_LOG_ERROR, "process",
+         "the status of process %d (%s) was taken by something else in this worker: a library that waits for every "
+         "child, or that ignores SIGCHLD; Linux 6.15 and later keep it all the same",
+         (int)p->child.proc.pid, p->name);
+}
+
+static void on_settled(struct mp_child *child) {
+  struct mp_process *p = process_of(child);
+  lua_State *L = p->api->L;
+  lua_pushcfunction(L, p_make_result);
+  lua_pushlightuserdata(L, p);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    mp_log(p->api->log, MP_LOG_ERROR, "process", "the result of process %d cannot be kept: %s", (int)child->proc.pid,
+           lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  tell_lost(p);
+  log_end(p);
+  mp_pipes_settle(p);
+  mp_list_unlink(&p->owned.node);
+  mp_waitable_settle(&p->end, false);
+  if (p->has_place) mp_place_release(p->api);
+  p->has_place = false;
+  mp_child_close(child);
+  mp_scope_leave(&p->member);
+}
+
+static void on_output(struct mp_child *child, enum mp_child_pipe which, const char *bytes, size_t n) {
+  mp_pipe_on_output(process_of(child), which, bytes, n);
+}
+
+static void on_input(struct mp_child *child, int err) {
+  mp_pipe_on_input(process_of(child), err);
+}
+
+/* The last handle is gone: the object lives on as long as somebody holds it. */
+static void on_closed(struct mp_child *child) {
+  struct mp_process *p = process_of(child);
+  mp_anchor_drop(p->api->L, p);
+}
+
+static const struct mp_child_ops child_ops = {on_settled, on_output, on_input, on_closed};
+
+/* ---- starting ---- */
+
+static void take_name(struct mp_process *p, const char *argv0) {
+  const char *slash = strrchr(argv0, '/');
+  snprintf(p->name, sizeof p->name, "%s", slash && slash[1] ? slash + 1 : argv0);
+}
+
+/* The object before its child: from here to mp_child_start nothing raises. Stack: … object. */
+static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
+  struct mp_process *p = lua_newuserdatauv(L, sizeof *p, MP_PROCESS_USER_VALUES);
+  memset(p, 0, sizeof *p);
+  mp_waitable_init(&p->end, &process_ops);
+  mp_list_init(&p->member.node);
+  mp_list_init(&p->owned.node);
+  p->member.cancel = cancel_member;
+  p->member.left_alone = left_alone;
+  p->owned.cancel = cancel_owned;
+  p->api = args->api;
+  p->check = args->check;
+  p->timeout_s = (double)args->spec.timeout_ms / 1000.0;
+  for (int i = 0; i < 3; i++) {
+    p->pipes[i].kind = args->stdio[i];
+    p->pipes[i].process = p;
+    mp_list_init(&p->pipes[i].reader.node);
+  }
+  take_name(p, args->spec.exec.argv[0]);
+  luaL_setmetatable(L, PROCESS_NAME);
+  lua_pushvalue(L, -1);
+  mp_anchor(L, p); /* dropped again should the start fail */
+  return p;
+}
+
+static void join(lua_State *L, struct mp_process *p, const struct mp_args *args) {
+  struct mp_api *api = args->api;
+  struct mp_task *task = mp_sched_of(L)->current;
+  struct mp_scope *scope = args->detach ? &api->scope : mp_api_scope(L);
+  if (scope != &api->scope) {
+    p->call = mp_call_of_scope(api, scope);
+    if (p->call) p->gen = p->call->gen;
+  }
+  if (task && !args->detach) mp_list_append(&task->owned, &p->owned.node);
+  mp_scope_join(scope, &p->member);
+}
+
+/* stack: … nil message code */
+static int give_failure(lua_State *L, const struct mp_args *args, int err) {
+  if (!args->check) return 3;
+  lua_pushvalue(L, -2);
+  return raise_check(L, 0, mp_err_name(err));
+}
+
+static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) {
+  char text[128];
+  mp_args_close_files(args);
+  mp_push_failure(L, err, "%s: %s: %s", args->what, args->path[which], mp_err_text(err, text, sizeof text));
+  return give_failure(L, args, err);
+}
+
+static int fail_to_start(lua_State *L, const struct mp_args *args, int err, enum mp_exec_step step) {
+  mp_args_push_failure(L, args, err, step);
+  return give_failure(L, args, err);
+}
+
+/* stack: … args; pushes the process, or nil, message, code (-3 results then). */
+static int start(lua_State *L, int scratch) {
+  struct mp_args *args = lua_touserdata(L, scratch);
+  enum mp_exec_step step = MP_EXEC_START;
+  int which = 0, err = mp_args_open_files(args, &which);
+  if (err < 0) return fail_to_open(L, args, err, which);
+  struct mp_process *p = new_process(L, args);
+  err = mp_child_start(&p->child, args->api->loop, &args->spec, &child_ops, &step);
+  mp_args_close_files(args);
+  if (err < 0) {
+    mp_anchor_drop(L, p);
+    p->end.settled = true;
+    return fail_to_start(L, args, err, step);
+  }
+  p->has_place = true;
+  args->has_place = false;
+  join(L, p, args);
+  for (int i = 1; i < 3; i++)
+    if (p->pipes[i].kind == MP_STDIO_LOG) mp_child_read(&p->child, (enum mp_child_pipe)i);
+  return 1;
+}
+
+static int push_no_place(lua_State *L, const struct mp_args *args) {
+  return mp_push_failure(L, EAGAIN, "%s: no free place among %u processes within %g s", args->what,
+                         args->api->setup.config->max_procs, args->queue_timeout_s);
+}
+
+/* Waits in turn for a place among max_procs. `after` goes on with the args' place as context. */
+static int queue_up(lua_State *L, int scratch, lua_KFunction after) {
+  struct mp_args *args = lua_touserdata(L, scratch);
+  mp_wait_check(L, args->what);
+  mp_wake_arm(&args->queued.wake, mp_sched_of(L)->current);
+  mp_list_append(&args->api->spawn_queue, &args->queued.node);
+  args->api->n_queued++;
+  return mp_park(L, args->queue_timeout_s, after, scratch);
+}
+
+/* After the wait: true when a place was handed over. */
+static bool got_place(lua_State *L, int scratch) {
+  struct mp_args *args = lua_touserdata(L, scratch);
+  if (!mp_list_empty(&args->queued.node)) {
+    mp_list_unlink(&args->queued.node);
+    args->api->n_queued--;
+  }
+  mp_unpark(L);
+  return args->has_place;
+}
+
+static bool take_place(struct mp_args *args) {
+  struct mp_api *api = args->api;
+  if (api->n_processes >= api->setup.config->max_procs || !mp_list_empty(&api->spawn_queue)) return false;
+  api->n_processes++;
+  args->has_place = true;
+  return true;
+}
+
+static int after_queue_spawn(lua_State *L, int status, lua_KContext scratch) {
+  (void)status;
+  if (!got_place(L, (int)scratch)) return push_no_place(L, lua_touserdata(L, (int)scratch));
+  return start(L, (int)scratch);
+}
+
+int mp_process_spawn(lua_State *L, int index) {
+  struct mp_args *args = mp_args_read(L, index, "spawn", false);
+  int scratch = lua_gettop(L);
+  return take_place(args) ? start(L, scratch) : queue_up(L, scratch, after_queue_spawn);
+}
+
+/* ---- run ---- */
+
+static int wait_for_end(lua_State *L, int scratch) {
+  int n = start(L, scratch);
+  return n == 1 ? mp_wait_for(L, lua_gettop(L), -1) : n;
+}
+
+static int after_queue_run(lua_State *L, int status, lua_KContext scratch) {
+  (void)status;
+  if (!got_place(L, (int)scratch)) return push_no_place(L, lua_touserdata(L, (int)scratch));
+  return wait_for_end(L, (int)scratch);
+}
+
+static int l_run(lua_State *L) {
+  lua_settop(L, 1);
+  mp_wait_check(L, "run"); /* before anything is started */
+  struct mp_args *args = mp_args_read(L, 1, "run", true);
+  int scratch = lua_gettop(L);
+  return take_place(args) ? wait_for_end(L, scratch) : queue_up(L, scratch, after_queue_run);
+}
+
+/* ---- methods ---- */
+
+struct mp_process *mp_process_check(lua_State *L, int arg) {
+  return luaL_checkudata(L, arg, PROCESS_NAME);
+}
+
+static int l_wait(lua_State *L) {
+  mp_process_check(L, 1);
+  double timeout_s = mp_check_timeout(L, 2);
+  return mp_wait_for(L, 1, timeout_s);
+}
+
+static int check_signal(lua_State *L, int arg) {
+  int signo = lua_isinteger(L, arg) ? (int)lua_tointeger(L, arg) : mp_signal_number(luaL_optstring(L, arg, "SIGTERM"));
+  luaL_argcheck(L, signo > 0 && signo <= SIGRTMAX, arg, "no such signal");
+  return signo;
+}
+
+static int l_kill(lua_State *L) {
+  char text[128];
+  struct mp_process *p = mp_process_check(L, 1);
+  int signo = check_signal(L, 2);
+  bool group = !lua_isnoneornil(L, 3);
+  if (group && strcmp(luaL_checkstring(L, 3), "group") != 0) return luaL_argerror(L, 3, "\"group\" or nothing");
+  int err = p->end.settled ? -ESRCH : mp_child_signal(&p->child, signo, group);
+  if (err == -ESRCH) return mp_push_failure(L, err, "process has exited");
+  if (err < 0) return mp_push_failure(L, err, "kill: %s", mp_err_text(err, text, sizeof text));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int l_stop(lua_State *L) {
+  struct mp_process *p = mp_process_check(L, 1);
+  double grace_s = lua_isnoneornil(L, 2) ? (double)p->child.grace_ms / 1000.0 : mp_check_timeout(L, 2);
+  p->waited = true;
+  if (!p->end.settled) mp_child_stop(&p->child, (uint64_t)ceil((grace_s < 0 ? 1e6 : grace_s) * 1000));
+  lua_settop(L, 1);
+  return mp_wait_for(L, 1, -1);
+}
+
+/* p <close>: what still runs is stopped and waited for; where nothing can wait it is stopped all the same. */
+static int l_close(lua_State *L) {
+  struct mp_process *p = mp_process_check(L, 1);
+  p->waited = true;
+  p->check = false;
+  if (p->end.settled) return 0;
+  mp_child_stop(&p->child, p->child.grace_ms);
+  lua_settop(L, 1);
+  mp_pipes_discard(p, NULL);
+  return mp_may_wait(L) ? mp_wait_for(L, 1, -1) : 0;
+}
+
+static int l_index(lua_State *L) {
+  static const char *const streams[] = {"stdin", "stdout", "stderr"};
+  struct mp_process *p = mp_process_check(L, 1);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (strcmp(name, "pid") == 0) {
+    lua_pushinteger(L, p->child.proc.pid);
+    return 1;
+  }
+  for (int i = 0; i < 3; i++)
+    if (strcmp(name, streams[i]) == 0) {
+      mp_pipe_push(L, 1, (enum mp_child_pipe)i);
+      return 1;
+    }
+  return 0;
+}
+
+static int l_tostring(lua_State *L) {
+  struct mp_process *p = mp_process_check(L, 1);
+  lua_pushfstring(L, "process %d (%s)", (int)p->child.proc.pid, p->name);
+  return 1;
+}
+
+/* Never before on_closed while the state lives; at its end the loop has closed everything already. */
+static int l_gc(lua_State *L) {
+  mp_pipes_free(mp_process_check(L, 1));
+  return 0;
+}
+
+void mp_process_open(lua_State *L) {
+  static const luaL_Reg methods[] = {{"wait", l_wait}, {"kill", l_kill}, {"stop", l_stop}, {NULL, NULL}};
+  luaL_newmetatable(L, RESULT_NAME);
+  lua_pushcfunction(L, l_result_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_pop(L, 1);
+  luaL_newmetatable(L, PROCESS_NAME); /* stack: core meta */
+  mp_waitable_mark(L);
+  luaL_newlib(L, methods);
+  lua_pushcclosure(L, l_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pushcfunction(L, l_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_pushcfunction(L, l_close);
+  lua_setfield(L, -2, "__close");
+  lua_pushcfunction(L, l_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pop(L, 1);
+  lua_pushcfunction(L, l_run);
+  lua_setfield(L, -2, "run");
+}

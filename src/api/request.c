@@ -1,0 +1,493 @@
+#include "api/api.h"
+#include "api/json.h"
+#include "http/url.h"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define REQUEST_NAME "moonpool.request"
+#define RESPONSE_NAME "moonpool.response"
+#define HEADERS_NAME "moonpool.headers"
+
+/* Fields that are read from the request; a function in the same table is a method. */
+enum field {
+  F_METHOD = 1, F_TARGET, F_PATH, F_QUERY, F_HEADERS, F_PARAMS, F_BASE, F_VERSION, F_REMOTE, F_IP, F_SCHEME, F_HOST,
+  F_ID, F_CTX
+};
+static const char *const field_names[] = {"method", "target", "path",   "query", "headers", "params", "base", "version",
+                                          "remote", "ip",     "scheme", "host",  "id",      "ctx"};
+
+/* ---- the boxes ---- */
+
+static struct mp_call *live_call(lua_State *L, const struct mp_call_box *box, const char *what) {
+  struct mp_call *call = box->call;
+  if (box->gen != call->gen || !call->ex) luaL_error(L, "%s: its request has ended", what);
+  return call;
+}
+
+static struct mp_call *check_request(lua_State *L) {
+  return live_call(L, luaL_checkudata(L, 1, REQUEST_NAME), "req");
+}
+
+static void push_box(lua_State *L, struct mp_call *call, int meta_ref, int n_uservalues) {
+  struct mp_call_box *box = lua_newuserdatauv(L, sizeof *box, n_uservalues);
+  box->call = call;
+  box->gen = call->gen;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, meta_ref);
+  lua_setmetatable(L, -2);
+}
+
+void mp_call_push(lua_State *L, struct mp_call *call) {
+  push_box(L, call, call->api->request_meta, 1);
+  push_box(L, call, call->api->response_meta, 0);
+}
+
+static void push_slice(lua_State *L, struct mp_slice s) {
+  lua_pushlstring(L, s.at ? s.at : "", s.len);
+}
+
+/* The request's own table, for what is made once or set by scripts: pushed; made when there is none yet. */
+static void push_own_table(lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  if (lua_getiuservalue(L, index, 1) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_createtable(L, 0, 4);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, index, 1);
+}
+
+/* The cached field, made by `make` (which pushes one value) the first time. */
+static int push_cached(lua_State *L, const char *name, void (*make)(lua_State *L, struct mp_call *call),
+                       struct mp_call *call) {
+  push_own_table(L, 1);
+  if (lua_getfield(L, -1, name) != LUA_TNIL) return 1;
+  lua_pop(L, 1);
+  make(L, call);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, name);
+  return 1;
+}
+
+/* ---- fields ---- */
+
+static int raise_status(lua_State *L, int status, const char *message) {
+  lua_createtable(L, 0, 2);
+  lua_pushinteger(L, status);
+  lua_setfield(L, -2, "status");
+  lua_pushstring(L, message);
+  lua_setfield(L, -2, "message");
+  return lua_error(L);
+}
+
+static void push_decoded(lua_State *L, struct mp_slice s, bool plus) {
+  luaL_Buffer b;
+  char *room = luaL_buffinitsize(L, &b, s.len + 1);
+  ssize_t n = mp_url_decode(room, s, plus);
+  if (n < 0) raise_status(L, 400, "a broken escape in the target");
+  luaL_pushresultsize(&b, (size_t)n);
+}
+
+static void make_path(lua_State *L, struct mp_call *call) {
+  push_decoded(L, call->ex->head.path, false);
+}
+
+static void make_query(lua_State *L, struct mp_call *call) {
+  struct mp_slice rest = call->ex->head.query, name, value;
+  lua_newtable(L);
+  while (mp_query_next(&rest, &name, &value)) {
+    push_decoded(L, name, true);
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, -3) != LUA_TNIL) {
+      lua_pop(L, 2);
+      continue; /* the first one counts */
+    }
+    lua_pop(L, 1);
+    push_decoded(L, value, true);
+    lua_rawset(L, -3);
+  }
+}
+
+static void make_table(lua_State *L, struct mp_call *call) {
+  (void)call;
+  lua_newtable(L);
+}
+
+static int push_peer(lua_State *L, struct mp_call *call, bool with_port) {
+  char peer[128];
+  if (mp_exchange_peer(call->ex, peer, sizeof peer) < 0) return 0;
+  char *colon = strrchr(peer, ':');
+  if (!with_port && colon && strncmp(peer, "unix:", 5) != 0) *colon = '\0';
+  size_t len = strlen(peer);
+  if (!with_port && peer[0] == '[' && peer[len - 1] == ']')
+    lua_pushlstring(L, peer + 1, len - 2);
+  else
+    lua_pushstring(L, peer);
+  return 1;
+}
+
+static int push_id(lua_State *L, struct mp_call *call) {
+  char id[48];
+  lua_pushstring(L, mp_call_id(call, id, sizeof id));
+  return 1;
+}
+
+static int push_own(lua_State *L, const char *name) {
+  push_own_table(L, 1);
+  lua_getfield(L, -1, name);
+  return 1;
+}
+
+static int push_field(lua_State *L, struct mp_call *call, enum field field) {
+  const struct mp_head *head = &call->ex->head;
+  switch (field) {
+  case F_METHOD:
+    push_slice(L, head->method);
+    return 1;
+  case F_TARGET:
+    push_slice(L, head->target);
+    return 1;
+  case F_PATH:
+    return push_cached(L, "path", make_path, call);
+  case F_QUERY:
+    return push_cached(L, "query", make_query, call);
+  case F_HEADERS:
+    push_box(L, call, call->api->headers_meta, 0);
+    return 1;
+  case F_PARAMS:
+    return push_cached(L, "params", make_table, call);
+  case F_BASE:
+    push_own(L, "base");
+    if (lua_isnil(L, -1)) lua_pushliteral(L, "");
+    return 1;
+  case F_VERSION:
+    lua_pushstring(L, head->minor ? "1.1" : "1.0");
+    return 1;
+  case F_REMOTE:
+    return push_peer(L, call, true);
+  case F_IP:
+    return push_peer(L, call, false);
+  case F_SCHEME:
+    lua_pushliteral(L, "http");
+    return 1;
+  case F_HOST:
+    if (!head->host.at) return 0;
+    push_slice(L, head->host);
+    return 1;
+  case F_ID:
+    return push_id(L, call);
+  case F_CTX:
+    return push_cached(L, "ctx", make_table, call);
+  }
+  return 0;
+}
+
+/* Upvalue 1: name → number of a field, or a method. */
+static int l_request_index(lua_State *L) {
+  struct mp_call_box *box = lua_touserdata(L, 1);
+  lua_pushvalue(L, 2);
+  lua_rawget(L, lua_upvalueindex(1));
+  if (!lua_isinteger(L, -1)) return 1;
+  return push_field(L, live_call(L, box, "req"), (enum field)lua_tointeger(L, -1));
+}
+
+static int l_request_newindex(lua_State *L) {
+  struct mp_call_box *box = lua_touserdata(L, 1);
+  live_call(L, box, "req");
+  if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "ctx") != 0)
+    return luaL_error(L, "req.%s cannot be set; keep what is yours in req.ctx", luaL_tolstring(L, 2, NULL));
+  push_own_table(L, 1);
+  lua_pushvalue(L, 3);
+  lua_setfield(L, -2, "ctx");
+  return 0;
+}
+
+static int l_request_tostring(lua_State *L) {
+  struct mp_call_box *box = lua_touserdata(L, 1);
+  if (box->gen != box->call->gen || !box->call->ex) {
+    lua_pushliteral(L, "request (ended)");
+    return 1;
+  }
+  const struct mp_head *head = &box->call->ex->head;
+  lua_pushliteral(L, "request ");
+  push_slice(L, head->method);
+  lua_pushliteral(L, " ");
+  push_slice(L, head->target);
+  lua_concat(L, 4);
+  return 1;
+}
+
+/* core.set_params(req, table), core.set_base(req, prefix): the router's findings. */
+static int set_own(lua_State *L, const char *name) {
+  check_request(L);
+  push_own_table(L, 1);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, -2, name);
+  return 0;
+}
+
+static int l_set_params(lua_State *L) {
+  return set_own(L, "params");
+}
+
+static int l_set_base(lua_State *L) {
+  return set_own(L, "base");
+}
+
+/* ---- header fields ---- */
+
+/* Repeated lines become one value, as RFC 9110 5.3 joins them; Cookie by "; " (RFC 6265 5.4). */
+static int push_joined(lua_State *L, const struct mp_head *head, struct mp_slice name) {
+  const char *joint = mp_slice_is_nocase(name, MP_SLICE("cookie")) ? "; " : ", ";
+  luaL_Buffer b;
+  int found = 0;
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    if (!mp_slice_is_nocase(head->fields[i].name, name)) continue;
+    if (found++ == 0)
+      luaL_buffinit(L, &b);
+    else
+      luaL_addstring(&b, joint);
+    luaL_addlstring(&b, head->fields[i].value.at, head->fields[i].value.len);
+  }
+  if (!found) return 0;
+  luaL_pushresult(&b);
+  return 1;
+}
+
+static int push_header(lua_State *L, const struct mp_head *head, struct mp_slice name) {
+  const struct mp_field *first = mp_head_field(head, name);
+  if (!first) {
+    lua_pushnil(L);
+    return 1;
+  }
+  for (const struct mp_field *f = first + 1; f < head->fields + head->n_fields; f++)
+    if (mp_slice_is_nocase(f->name, name)) return push_joined(L, head, name);
+  push_slice(L, first->value);
+  return 1;
+}
+
+static int l_headers_index(lua_State *L) {
+  struct mp_slice name;
+  struct mp_call *call = live_call(L, lua_touserdata(L, 1), "req.headers");
+  if (lua_type(L, 2) != LUA_TSTRING) return 0;
+  name.at = lua_tolstring(L, 2, &name.len);
+  return push_header(L, &call->ex->head, name);
+}
+
+static int l_headers_newindex(lua_State *L) {
+  return luaL_error(L, "req.headers cannot be changed");
+}
+
+/* One entry a name, spelled as its first line is. */
+static int l_headers_pairs(lua_State *L) {
+  struct mp_call *call = live_call(L, lua_touserdata(L, 1), "req.headers");
+  const struct mp_head *head = &call->ex->head;
+  lua_getglobal(L, "next");
+  lua_createtable(L, 0, head->n_fields);
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    if (mp_head_field(head, head->fields[i].name) != &head->fields[i]) continue;
+    push_slice(L, head->fields[i].name);
+    push_header(L, head, head->fields[i].name);
+    lua_rawset(L, -3);
+  }
+  lua_pushnil(L);
+  return 3;
+}
+
+static int l_header_list(lua_State *L) {
+  const struct mp_head *head = &check_request(L)->ex->head;
+  struct mp_slice name;
+  int n = 0;
+  name.at = luaL_checklstring(L, 2, &name.len);
+  lua_newtable(L);
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    if (!mp_slice_is_nocase(head->fields[i].name, name)) continue;
+    push_slice(L, head->fields[i].value);
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
+static int l_query_list(lua_State *L) {
+  struct mp_slice rest = check_request(L)->ex->head.query, name, value;
+  int n = 0;
+  luaL_checkstring(L, 2);
+  lua_newtable(L);
+  while (mp_query_next(&rest, &name, &value)) {
+    push_decoded(L, name, true);
+    bool same = lua_rawequal(L, -1, 2);
+    lua_pop(L, 1);
+    if (!same) continue;
+    push_decoded(L, value, true);
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
+static int l_keep(lua_State *L) {
+  check_request(L)->keep = true;
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* ---- the body ---- */
+
+static int raise_refusal(lua_State *L, const struct mp_refusal *why) {
+  return raise_status(L, why->status, why->reason);
+}
+
+/* Parks until on_readable; `k` calls wait_over first. */
+static int wait_for_body(lua_State *L, struct mp_call *call, const char *what, lua_KFunction k) {
+  if (mp_wake_armed(&call->reader)) return luaL_error(L, "%s: another task is reading this body", what);
+  mp_wait_check(L, what);
+  mp_wake_arm(&call->reader, mp_sched_of(L)->current);
+  return mp_park(L, -1, k, 0);
+}
+
+static struct mp_call *wait_over(lua_State *L) {
+  struct mp_call_box *box = lua_touserdata(L, 1);
+  if (box->gen == box->call->gen) box->call->reader.task = NULL;
+  mp_unpark(L);
+  return live_call(L, box, "req");
+}
+
+static int read_on(lua_State *L, struct mp_call *call);
+
+static int after_read(lua_State *L, int status, lua_KContext ctx) {
+  (void)status, (void)ctx;
+  return read_on(L, wait_over(L));
+}
+
+static int read_on(lua_State *L, struct mp_call *call) {
+  struct mp_refusal why;
+  struct mp_slice piece = {NULL, 0};
+  enum mp_verdict verdict = MP_DONE;
+  if (!call->ex->body_done) verdict = mp_exchange_read(call->ex, &piece, &why);
+  if (verdict == MP_REFUSE) return raise_refusal(L, &why);
+  if (piece.len > 0) {
+    push_slice(L, piece);
+    return 1;
+  }
+  if (verdict == MP_MORE) return wait_for_body(L, call, "req:read", after_read);
+  lua_pushnil(L);
+  return 1;
+}
+
+static int l_read(lua_State *L) {
+  struct mp_call *call = check_request(L);
+  if (call->body_use == MP_BODY_WHOLE) return luaL_error(L, "req:read: the body was read whole already");
+  call->body_use = MP_BODY_READ;
+  return read_on(L, call);
+}
+
+static int collect(lua_State *L, struct mp_call *call);
+
+static int after_collect(lua_State *L, int status, lua_KContext ctx) {
+  (void)status, (void)ctx;
+  return collect(L, wait_over(L));
+}
+
+/* The whole body as a string: kept in the request's own table, so that it may be asked for again. */
+static int keep_body(lua_State *L, struct mp_call *call, struct mp_slice last) {
+  if (mp_buf_len(&call->body) == 0) {
+    push_slice(L, last);
+  } else {
+    if (mp_buf_add_slice(&call->body, last) < 0) return luaL_error(L, "not enough memory");
+    push_slice(L, mp_buf_slice(&call->body));
+  }
+  mp_buf_free(&call->body);
+  push_own_table(L, 1);
+  lua_pushvalue(L, -2);
+  lua_setfield(L, -2, "body");
+  lua_pop(L, 1);
+  return 1;
+}
+
+static int collect(lua_State *L, struct mp_call *call) {
+  struct mp_refusal why;
+  for (;;) {
+    struct mp_slice piece = {NULL, 0};
+    enum mp_verdict verdict = MP_DONE;
+    if (!call->ex->body_done) verdict = mp_exchange_read(call->ex, &piece, &why);
+    if (verdict == MP_REFUSE) return raise_refusal(L, &why);
+    if (verdict == MP_DONE) return keep_body(L, call, piece);
+    if (piece.len == 0) return wait_for_body(L, call, "req:body", after_collect);
+    if (mp_buf_len(&call->body) == 0 && call->ex->head.body == MP_BODY_LENGTH &&
+        !mp_buf_room(&call->body, (size_t)call->ex->head.content_length))
+      return raise_status(L, 503, "not enough memory for the body");
+    if (mp_buf_add_slice(&call->body, piece) < 0) return raise_status(L, 503, "not enough memory for the body");
+  }
+}
+
+static int l_body(lua_State *L) {
+  struct mp_call *call = check_request(L);
+  lua_settop(L, 1);
+  if (call->body_use == MP_BODY_READ) return luaL_error(L, "req:body: a part of the body was read already");
+  if (call->body_use == MP_BODY_WHOLE) {
+    push_own(L, "body");
+    if (lua_isstring(L, -1)) return 1;
+    lua_settop(L, 1); /* an earlier call was cut short, or another task is collecting it */
+  }
+  call->body_use = MP_BODY_WHOLE;
+  return collect(L, call);
+}
+
+static int after_json_body(lua_State *L, int status, lua_KContext ctx) {
+  size_t len;
+  (void)status, (void)ctx;
+  const char *text = lua_tolstring(L, -1, &len);
+  if (mp_json_decode(L, text, len) < 0) {
+    lua_pushfstring(L, "not JSON: %s", lua_tostring(L, -1));
+    return raise_status(L, 400, lua_tostring(L, -1));
+  }
+  return 1;
+}
+
+static int l_json(lua_State *L) {
+  check_request(L);
+  lua_settop(L, 1);
+  lua_pushcfunction(L, l_body);
+  lua_pushvalue(L, 1);
+  lua_callk(L, 1, 1, 0, after_json_body);
+  return after_json_body(L, LUA_OK, 0);
+}
+
+/* ---- opening ---- */
+
+static void open_headers(lua_State *L, struct mp_api *api) {
+  static const luaL_Reg meta[] = {{"__index", l_headers_index},
+                                  {"__newindex", l_headers_newindex},
+                                  {"__pairs", l_headers_pairs},
+                                  {NULL, NULL}};
+  luaL_newmetatable(L, HEADERS_NAME);
+  luaL_setfuncs(L, meta, 0);
+  api->headers_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void mp_request_open(lua_State *L) {
+  static const luaL_Reg methods[] = {{"query_list", l_query_list}, {"header_list", l_header_list},
+                                     {"read", l_read},             {"body", l_body},
+                                     {"json", l_json},             {"keep", l_keep},
+                                     {NULL, NULL}};
+  struct mp_api *api = mp_api_of(L);
+  open_headers(L, api);
+  luaL_newmetatable(L, REQUEST_NAME);
+  lua_newtable(L); /* stack: core meta names */
+  luaL_setfuncs(L, methods, 0);
+  for (int i = 0; i < (int)(sizeof field_names / sizeof *field_names); i++) {
+    lua_pushinteger(L, i + 1);
+    lua_setfield(L, -2, field_names[i]);
+  }
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -4, "request");
+  lua_pushcclosure(L, l_request_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pushcfunction(L, l_request_newindex);
+  lua_setfield(L, -2, "__newindex");
+  lua_pushcfunction(L, l_request_tostring);
+  lua_setfield(L, -2, "__tostring");
+  api->request_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pushcfunction(L, l_set_params);
+  lua_setfield(L, -2, "set_params");
+  lua_pushcfunction(L, l_set_base);
+  lua_setfield(L, -2, "set_base");
+}

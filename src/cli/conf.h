@@ -1,0 +1,12 @@
+/* conf.h - the role `config`: runs moonpool.conf.lua and prints its settings, one key=value a line.
+ * A list is its key again on each line; `\\` and `\n` in a value stand for a backslash and a line end; the key `app`
+ * (moonpool.settings) is JSON. This is a process of its own, so that the master never opens a Lua state; whoever
+ * starts it limits its time. The file sees the functions of Lua's base library that touch nothing outside, string,
+ * table, math, utf8 and os.getenv; what it assigns to globals are the settings. */
+#ifndef MP_CLI_CONF_H
+#define MP_CLI_CONF_H
+
+/* The exit code: 0; 1; or 2 with one line on stderr that names file and line. */
+int mp_conf_run(const char *file);
+
+#endif

@@ -1,0 +1,211 @@
+#include "cli/settings.h"
+#include "base/err.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LIMIT_MS = 5000, GRACE_MS = 200, LINGER_MS = 100, MOST_OUTPUT = 1 << 20 };
+
+int mp_settings_init(struct mp_settings *s, int argc, char *const *argv, char *const *envp) {
+  *s = (struct mp_settings){.argc = argc, .argv = argv, .envp = envp};
+  s->here = get_current_dir_name();
+  return s->here ? 0 : -errno;
+}
+
+void mp_settings_free(struct mp_settings *s) {
+  mp_options_free(&s->options);
+  free(s->file);
+  free(s->here);
+  *s = (struct mp_settings){0};
+}
+
+static void complain(struct mp_settings *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void complain(struct mp_settings *s, const char *format, ...) {
+  va_list args;
+  s->failed = true;
+  va_start(args, format);
+  vsnprintf(s->why, sizeof s->why, format, args);
+  va_end(args);
+}
+
+/* As the user meant it when the program was started; links are not followed, so that a reload sees new ones. */
+static char *absolute(const struct mp_settings *s, const char *path) {
+  char *out = NULL;
+  if (path[0] == '/') return strdup(path);
+  while (strncmp(path, "./", 2) == 0) path += 2;
+  if (strcmp(path, ".") == 0 || !*path) return strdup(s->here);
+  return asprintf(&out, "%s/%s", strcmp(s->here, "/") == 0 ? "" : s->here, path) < 0 ? NULL : out;
+}
+
+static bool make_absolute(const struct mp_settings *s, char **path) {
+  char *whole = *path ? absolute(s, *path) : NULL;
+  if (!*path) return true;
+  if (!whole) return false;
+  free(*path);
+  *path = whole;
+  return true;
+}
+
+char *mp_app_folder(const char *app) {
+  struct stat st;
+  const char *slash = strrchr(app, '/');
+  if (stat(app, &st) == 0 && S_ISDIR(st.st_mode)) return strdup(app);
+  if (!slash) return strdup(".");
+  return strndup(app, slash == app ? 1 : (size_t)(slash - app));
+}
+
+/* The file to read: the one named, or the app's own if there is one. NULL: none, or no memory for its name. */
+static char *choose_file(struct mp_settings *s) {
+  const struct mp_options *o = &s->options;
+  char *file = NULL, *folder;
+  if (o->config_file) return absolute(s, o->config_file);
+  if (!o->config.app || !(folder = mp_app_folder(o->config.app))) return NULL;
+  if (asprintf(&file, "%s/moonpool.conf.lua", folder) < 0) file = NULL;
+  free(folder);
+  if (file && access(file, F_OK) < 0 && errno == ENOENT) {
+    free(file);
+    return NULL;
+  }
+  return file;
+}
+
+static void finish(struct mp_settings *s) {
+  s->reading = false;
+  if (!s->failed) mp_options_finish(&s->options);
+  if (s->failed) mp_options_free(&s->options);
+  s->done(s, s->failed ? NULL : &s->options, s->failed ? s->why : NULL);
+}
+
+static void on_soon(struct mp_soon *soon) {
+  finish(MP_CONTAINER(soon, struct mp_settings, soon));
+}
+
+static struct mp_slice collected(const struct mp_settings *s, enum mp_child_pipe which) {
+  const struct mp_child_stream *stream = s->helper.pipes[which];
+  return stream && mp_buf_len(&stream->collected) ? mp_buf_slice(&stream->collected) : mp_slice("", 0);
+}
+
+/* The helper's own sentence: its last line, without the program's name. */
+static void complain_as_helper(struct mp_settings *s) {
+  struct mp_slice text = collected(s, MP_CHILD_STDERR);
+  while (text.len > 0 && text.at[text.len - 1] == '\n') text.len--;
+  const char *nl = text.len ? memrchr(text.at, '\n', text.len) : NULL;
+  if (nl) {
+    text.len -= (size_t)(nl + 1 - text.at);
+    text.at = nl + 1;
+  }
+  if (text.len > 10 && memcmp(text.at, "moonpool: ", 10) == 0) {
+    text.at += 10;
+    text.len -= 10;
+  }
+  if (text.len > 0)
+    complain(s, "%.*s", (int)(text.len < MP_WHY ? text.len : MP_WHY), text.at);
+  else
+    complain(s, "%s: cannot be read", s->file);
+}
+
+static void judge(struct mp_settings *s) {
+  const struct mp_status *status = &s->helper.status;
+  char why[MP_WHY];
+  if (s->failed) return; /* stopped */
+  if (s->helper.timed_out)
+    complain(s, "%s: did not end within %d s", s->file, LIMIT_MS / 1000);
+  else if (status->end == MP_END_EXIT && status->code != 0)
+    complain_as_helper(s);
+  else if (status->end != MP_END_EXIT)
+    complain(s, "%s: the process that reads it ended before it was done", s->file);
+  else if (s->helper.pipes[MP_CHILD_STDOUT]->truncated)
+    complain(s, "%s: more than %d bytes of settings", s->file, (int)MOST_OUTPUT);
+  else if (mp_options_file(&s->options, collected(s, MP_CHILD_STDOUT), why) < 0)
+    complain(s, "%s: %.400s", s->file, why);
+}
+
+static void on_settled(struct mp_child *child) {
+  judge(child->ctx);
+  mp_child_close(child);
+}
+
+static void on_closed(struct mp_child *child) {
+  struct mp_settings *s = child->ctx;
+  s->has_helper = false;
+  finish(s);
+}
+
+static const struct mp_child_ops helper_ops = {.on_settled = on_settled, .on_closed = on_closed};
+
+static int start_helper(struct mp_settings *s, struct mp_loop *loop) {
+  char *argv[] = {"moonpool", "config", s->file, NULL};
+  struct mp_child_spec spec = {.exec = {.argv = argv,
+                                        .program = "/proc/self/exe",
+                                        .envp = s->envp,
+                                        .stdio = {-1, -1, -1},
+                                        .own_group = true,
+                                        .dies_with_us = true},
+                               .pipe = {false, true, true},
+                               .collect = {false, true, true},
+                               .timeout_ms = LIMIT_MS,
+                               .grace_ms = GRACE_MS,
+                               .linger_ms = LINGER_MS,
+                               .max_output = MOST_OUTPUT};
+  enum mp_exec_step step;
+  s->helper = (struct mp_child){.ctx = s};
+  int err = mp_child_start(&s->helper, loop, &spec, &helper_ops, &step);
+  s->has_helper = err == 0;
+  return err;
+}
+
+static int gather(struct mp_settings *s) {
+  int err = mp_options_init(&s->options);
+  if (err == 0) err = mp_options_flags(&s->options, s->argc, s->argv, s->why);
+  if (err == 0) err = mp_options_variables(&s->options, s->envp, s->why);
+  if (err < 0) return err;
+  struct mp_config *c = &s->options.config; /* what workers use, who run in another folder */
+  return make_absolute(s, &c->app) && make_absolute(s, &c->lua_dir) && make_absolute(s, &c->chdir) ? 0 : -ENOMEM;
+}
+
+int mp_settings_read(struct mp_settings *s, struct mp_loop *loop) {
+  char text[128];
+  if (s->reading) return -EBUSY;
+  mp_options_free(&s->options);
+  free(s->file);
+  s->file = NULL;
+  s->failed = false;
+  int err = gather(s);
+  if (err == -ENOMEM) return err;
+  s->failed = err < 0;
+  s->file = err < 0 ? NULL : choose_file(s);
+  if (s->file && (err = start_helper(s, loop)) < 0)
+    complain(s, "%s: the process that reads it cannot start: %s", s->file, mp_err_text(err, text, sizeof text));
+  s->reading = true;
+  if (s->has_helper) return 0;
+  mp_soon_init(&s->soon, on_soon);
+  mp_loop_post(loop, &s->soon);
+  return 0;
+}
+
+void mp_settings_stop(struct mp_settings *s) {
+  if (!s->reading || s->failed) return;
+  complain(s, "stopped");
+  if (s->has_helper) mp_child_close(&s->helper);
+}
+
+static void on_read_now(struct mp_settings *s, struct mp_options *options, const char *why) {
+  struct mp_loop *loop = s->ctx;
+  (void)options, (void)why; /* both stay in s */
+  mp_loop_stop(loop);
+}
+
+int mp_settings_read_now(struct mp_settings *s, struct mp_log *log) {
+  struct mp_loop loop;
+  char text[128];
+  int err = mp_loop_init(&loop, log);
+  s->ctx = &loop;
+  s->done = on_read_now;
+  if (err == 0 && (err = mp_settings_read(s, &loop)) == 0) mp_loop_run(&loop);
+  if (err == 0 || s->reading) mp_loop_deinit(&loop);
+  if (err < 0) complain(s, "%s", mp_err_text(err, text, sizeof text));
+  return s->failed ? -EINVAL : 0;
+}

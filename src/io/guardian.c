@@ -1,0 +1,209 @@
+#include "io/guardian.h"
+#include "io/pidfd.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* No malloc here: the guardian runs while the loop's thread may be stuck anywhere, a lock of malloc's in its hand. */
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+enum { LISTING = 4096, GUARDIAN_STACK = 256 * 1024, LAST_SWEEP_MS = 1500 };
+
+int mp_subreaper(void) {
+  return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* Who is to be visited, and what became of it. */
+struct visit {
+  bool (*spare)(pid_t pid, void *ctx); /* NULL: spares none */
+  void *ctx;                           /* borrowed for the call */
+  void (*meet)(struct visit *visit, pid_t pid);
+  int found, ended;
+};
+
+static void meet_unless_spared(struct visit *visit, pid_t pid) {
+  if (visit->spare && visit->spare(pid, visit->ctx)) return;
+  visit->meet(visit, pid);
+}
+
+/* Every folder of `path` that is a number; each(number, arg) until it says false. false: no such folder. */
+static bool each_number(const char *path, void (*each)(int number, void *arg), void *arg) {
+  _Alignas(uint64_t) char listing[LISTING];
+  int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  long size;
+  if (dir < 0) return false;
+  while ((size = syscall(SYS_getdents64, dir, listing, sizeof listing)) > 0) {
+    for (long at = 0; at < size;) {
+      uint16_t len; /* struct linux_dirent64: ino, off, len, type, name */
+      memcpy(&len, listing + at + 16, sizeof len);
+      int number = atoi(listing + at + 19);
+      if (number > 0) each(number, arg);
+      at += len;
+    }
+  }
+  close(dir);
+  return true;
+}
+
+/* The numbers of one thread's children file, which may be longer than the buffer. */
+static void read_children(int fd, struct visit *visit) {
+  char text[LISTING];
+  pid_t pid = 0;
+  ssize_t n;
+  while ((n = read(fd, text, sizeof text)) > 0) {
+    for (ssize_t i = 0; i < n; i++) {
+      if (text[i] >= '0' && text[i] <= '9') {
+        pid = pid * 10 + (text[i] - '0');
+      } else if (pid > 0) {
+        meet_unless_spared(visit, pid);
+        pid = 0;
+      }
+    }
+  }
+}
+
+static void visit_thread(int tid, void *arg) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/task/%d/children", tid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return; /* the thread has ended */
+  read_children(fd, arg);
+  close(fd);
+}
+
+/* "pid (name) state ppid ...", where the name may hold anything. */
+static pid_t parent_of(int pid) {
+  char path[64], text[512];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (n <= 0) return -1;
+  text[n] = '\0';
+  const char *behind = strrchr(text, ')');
+  return behind && strlen(behind) > 4 ? atoi(behind + 4) : -1;
+}
+
+static void visit_if_ours(int pid, void *arg) {
+  if (parent_of(pid) == getpid()) meet_unless_spared(arg, pid);
+}
+
+/* Kernels without CONFIG_PROC_CHILDREN make us look at every process. */
+static void visit_children(struct visit *visit) {
+  if (access("/proc/thread-self/children", R_OK) == 0)
+    each_number("/proc/self/task", visit_thread, visit);
+  else
+    each_number("/proc", visit_if_ours, visit);
+}
+
+/* The group, when there is one that is neither ours nor that of a child to be spared. Its number is held as long as we
+ * have not reaped this member. */
+static void kill_group_of(const struct visit *visit, pid_t pid) {
+  pid_t group = getpgid(pid);
+  if (group <= 1 || group == getpgrp()) return;
+  if (visit->spare && visit->spare(group, visit->ctx)) return;
+  kill(-group, SIGKILL);
+}
+
+/* By pidfd: the number was read from a list, and the loop's thread may have reaped it since. */
+static void end_child(struct visit *visit, pid_t pid) {
+  struct mp_started p = {pid, (int)syscall(SYS_pidfd_open, pid, 0)};
+  struct mp_status status;
+  if (mp_pidfd_peek(&p) >= 0) {
+    visit->found++;
+    kill_group_of(visit, pid);
+    mp_pidfd_signal(&p, SIGKILL); /* ESRCH: it has ended already */
+    if (mp_pidfd_reap(&p, &status) == 1) visit->ended++;
+  }
+  mp_pidfd_close(&p);
+}
+
+static void reap_stranger(struct visit *visit, pid_t pid) {
+  siginfo_t info = {.si_pid = 0};
+  if (getpgid(pid) == getpgrp()) return;
+  if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) == 0 && info.si_pid == pid) visit->ended++;
+}
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* A list may miss one while others leave it, so an empty one is believed when the kernel agrees, or the second time. */
+static bool has_children(void) {
+  siginfo_t info;
+  return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+}
+
+int mp_sweep(bool (*spare)(pid_t pid, void *ctx), void *ctx, int most_ms) {
+  struct visit visit = {.spare = spare, .ctx = ctx, .meet = end_child};
+  int64_t until = now_ms() + most_ms;
+  int empty = 0;
+  for (;;) {
+    visit.found = 0;
+    visit_children(&visit);
+    empty = visit.found ? 0 : empty + 1;
+    if (!has_children() || empty > 1 || now_ms() >= until) return visit.ended;
+    poll(NULL, 0, 2); /* what was killed ends, and what it leaves comes to us */
+  }
+}
+
+int mp_reap_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx) {
+  struct visit visit = {.spare = spare, .ctx = ctx, .meet = reap_stranger};
+  visit_children(&visit);
+  return visit.ended;
+}
+
+/* Until the last writer is dead. Bytes say nothing; a descriptor that can no longer be read tells us no more than a
+ * dead one would. */
+static void await_death(int fd) {
+  char bytes[64];
+  for (;;) {
+    struct pollfd at = {.fd = fd, .events = POLLIN};
+    ssize_t n = poll(&at, 1, -1) < 0 ? -1 : read(fd, bytes, sizeof bytes);
+    if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) return;
+  }
+}
+
+static void *guard(void *arg) {
+  await_death((int)(intptr_t)arg);
+  mp_sweep(NULL, NULL, LAST_SWEEP_MS);
+  _exit(1);
+}
+
+static int start_thread(int death_fd) {
+  pthread_attr_t attr;
+  pthread_t thread;
+  int err = pthread_attr_init(&attr);
+  if (err) return -err;
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attr, GUARDIAN_STACK);
+  err = pthread_create(&thread, &attr, guard, (void *)(intptr_t)death_fd);
+  pthread_attr_destroy(&attr);
+  return -err;
+}
+
+int mp_guardian_start(int death_fd) {
+  sigset_t all, before;
+  if (fcntl(death_fd, F_GETFD) < 0) return -errno;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before); /* the thread inherits it: signals are the loop's */
+  int err = start_thread(death_fd);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return err;
+}

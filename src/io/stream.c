@@ -1,0 +1,216 @@
+#include "io/stream.h"
+#include "base/check.h"
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Bytes on their way: what uv_try_write left over. */
+struct mp_stream_write {
+  uv_write_t req;
+  struct mp_stream *stream; /* borrowed: libuv calls back before the stream's handle is closed */
+  struct mp_buf bytes;      /* owned */
+};
+
+static void free_write(struct mp_stream_write *w) {
+  mp_buf_free(&w->bytes);
+  free(w);
+}
+
+static void tell_broken(struct mp_soon *soon) {
+  struct mp_stream *stream = MP_CONTAINER(soon, struct mp_stream, broken);
+  stream->ops->on_broken(stream, stream->err);
+}
+
+static void start_with(struct mp_stream *stream, struct mp_loop *loop, const struct mp_stream_ops *ops) {
+  stream->ops = ops;
+  stream->loop = loop;
+  stream->out = (struct mp_buf){0};
+  stream->writing = NULL;
+  stream->err = 0;
+  stream->reading = stream->closing = stream->shut = false;
+  mp_soon_init(&stream->broken, tell_broken);
+}
+
+/* Neither init can fail: they make no system call. */
+static void init_handle(struct mp_stream *stream, struct mp_loop *loop, uv_handle_type type) {
+  int err = type == UV_TCP ? uv_tcp_init(&loop->uv, &stream->uv.tcp) : uv_pipe_init(&loop->uv, &stream->uv.pipe, 0);
+  MP_CHECK(err == 0);
+  stream->uv.handle.data = stream;
+}
+
+/* Answers are written whole, so nothing is won by waiting for more of them. A socket that has been reset already
+ * refuses; its reader will hear of it. */
+static void send_at_once(struct mp_stream *stream) {
+  if (stream->uv.handle.type == UV_TCP) uv_tcp_nodelay(&stream->uv.tcp, 1);
+}
+
+int mp_stream_open(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops) {
+  uv_handle_type type = uv_guess_handle(fd);
+  int err = -ENOTSUP;
+  start_with(stream, loop, ops);
+  init_handle(stream, loop, type);
+  if (type == UV_TCP) err = uv_tcp_open(&stream->uv.tcp, fd);
+  if (type == UV_NAMED_PIPE) err = uv_pipe_open(&stream->uv.pipe, fd);
+  if (err < 0) {
+    if (fd >= 0) close(fd);
+    mp_stream_close(stream);
+    return err;
+  }
+  send_at_once(stream);
+  return 0;
+}
+
+int mp_stream_accept(struct mp_stream *stream, struct mp_loop *loop, uv_stream_t *listener,
+                     const struct mp_stream_ops *ops) {
+  start_with(stream, loop, ops);
+  init_handle(stream, loop, listener->type);
+  int err = uv_accept(listener, &stream->uv.stream);
+  if (err < 0) {
+    mp_stream_close(stream);
+    return err;
+  }
+  send_at_once(stream);
+  return 0;
+}
+
+static void lend_scratch(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
+  struct mp_stream *stream = handle->data;
+  (void)wanted;
+  *buf = uv_buf_init(stream->loop->scratch, MP_LOOP_SCRATCH);
+}
+
+static void on_uv_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
+  struct mp_stream *stream = uv->data;
+  if (n == 0) return; /* libuv's word for EAGAIN */
+  if (n < 0) mp_stream_read_stop(stream);
+  stream->ops->on_read(stream, buf->base, n == UV_EOF ? 0 : n);
+}
+
+int mp_stream_read_start(struct mp_stream *stream) {
+  if (stream->reading) return 0;
+  if (stream->closing) return -EBADF;
+  int err = uv_read_start(&stream->uv.stream, lend_scratch, on_uv_read);
+  stream->reading = err == 0;
+  return err;
+}
+
+void mp_stream_read_stop(struct mp_stream *stream) {
+  if (!stream->reading) return;
+  uv_read_stop(&stream->uv.stream);
+  stream->reading = false;
+}
+
+int mp_stream_write(struct mp_stream *stream, struct mp_slice bytes) {
+  if (stream->shut || stream->err || stream->closing) return -EPIPE;
+  return mp_buf_add_slice(&stream->out, bytes);
+}
+
+static void drop_out(struct mp_stream *stream, int err) {
+  stream->err = err;
+  mp_buf_free(&stream->out);
+}
+
+static void half_close(struct mp_stream *stream) {
+  /* ENOTSOCK: a pipe. ENOTCONN: the peer has reset it, which the reader hears of. */
+  shutdown(mp_stream_fd(stream), SHUT_WR);
+}
+
+/* As much of `out` as the kernel takes now. 0 or -errno. */
+static int write_now(struct mp_stream *stream) {
+  while (mp_buf_len(&stream->out) > 0) {
+    uv_buf_t buf = uv_buf_init(mp_buf_at(&stream->out), (unsigned)mp_buf_len(&stream->out));
+    int n = uv_try_write(&stream->uv.stream, &buf, 1);
+    if (n == UV_EAGAIN) return 0;
+    if (n < 0) return n;
+    mp_buf_take(&stream->out, (size_t)n);
+  }
+  return 0;
+}
+
+static void on_uv_written(uv_write_t *req, int status);
+
+/* What is left in `out` moves to a write that waits for the socket. 0 or -errno. */
+static int write_later(struct mp_stream *stream) {
+  struct mp_stream_write *w = malloc(sizeof *w);
+  if (!w) return -ENOMEM;
+  w->stream = stream;
+  w->bytes = stream->out;
+  uv_buf_t buf = uv_buf_init(mp_buf_at(&w->bytes), (unsigned)mp_buf_len(&w->bytes));
+  int err = uv_write(&w->req, &stream->uv.stream, &buf, 1, on_uv_written);
+  if (err < 0) {
+    free(w);
+    return err;
+  }
+  stream->out = (struct mp_buf){0};
+  stream->writing = w;
+  return 0;
+}
+
+/* 0: all that was queued is with the kernel, or waits for it; -errno: it can never be. */
+static int push(struct mp_stream *stream) {
+  int err = write_now(stream);
+  if (err == 0 && mp_buf_len(&stream->out) > 0) return write_later(stream);
+  if (err == 0 && stream->shut) half_close(stream);
+  return err;
+}
+
+static void on_uv_written(uv_write_t *req, int status) {
+  struct mp_stream_write *w = (struct mp_stream_write *)req;
+  struct mp_stream *stream = w->stream;
+  stream->writing = NULL;
+  free_write(w);
+  if (stream->closing) return;
+  if (status == 0) status = push(stream);
+  if (status < 0) {
+    drop_out(stream, status);
+    stream->ops->on_broken(stream, status);
+  } else if (!stream->writing && stream->ops->on_drained) {
+    stream->ops->on_drained(stream);
+  }
+}
+
+static void push_or_break(struct mp_stream *stream) {
+  int err = push(stream);
+  if (err == 0) return;
+  drop_out(stream, err);
+  mp_loop_post(stream->loop, &stream->broken);
+}
+
+void mp_stream_flush(struct mp_stream *stream) {
+  if (stream->err) mp_buf_free(&stream->out);
+  if (stream->closing || stream->writing || mp_buf_len(&stream->out) == 0) return;
+  push_or_break(stream);
+}
+
+size_t mp_stream_queued(const struct mp_stream *stream) {
+  return mp_buf_len(&stream->out) + (stream->writing ? stream->uv.stream.write_queue_size : 0);
+}
+
+void mp_stream_shutdown(struct mp_stream *stream) {
+  if (stream->shut || stream->closing) return;
+  stream->shut = true;
+  if (!stream->err && !stream->writing) push_or_break(stream);
+}
+
+static void on_uv_closed(uv_handle_t *handle) {
+  struct mp_stream *stream = handle->data;
+  mp_buf_free(&stream->out);
+  stream->ops->on_closed(stream);
+}
+
+void mp_stream_close(struct mp_stream *stream) {
+  if (stream->closing) return;
+  stream->closing = true;
+  stream->reading = false;
+  mp_soon_cancel(&stream->broken);
+  uv_close(&stream->uv.handle, on_uv_closed);
+}
+
+int mp_stream_fd(const struct mp_stream *stream) {
+  uv_os_fd_t fd;
+  if (stream->closing || uv_fileno(&stream->uv.handle, &fd) < 0) return -1;
+  return fd;
+}

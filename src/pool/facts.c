@@ -1,0 +1,94 @@
+#include "base/err.h"
+#include "pool/inside.h"
+#include <stdio.h>
+
+/* "exit 3", "killed by SIGSEGV (core dumped)", "ended, nobody knows how". */
+static const char *status_text(const struct mp_status *s, char *out, unsigned size) {
+  char name[32];
+  if (s->end == MP_END_EXIT)
+    snprintf(out, size, "exited %d", s->code);
+  else if (s->end == MP_END_SIGNAL)
+    snprintf(out, size, "killed by %s%s", mp_signal_name(s->signal, name, sizeof name),
+             s->core ? " (core dumped)" : "");
+  else
+    snprintf(out, size, "ended, its status was lost");
+  return out;
+}
+
+static int pid_of(const struct mp_pool *pool, unsigned seat) {
+  return (int)atomic_load(&pool->shm->slot[seat].pid);
+}
+
+static void say_ended(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
+  const struct mp_shm_slot *slot = &pool->shm->slot[f->seat];
+  char how[80];
+  bool well = e->status.end == MP_END_EXIT && e->status.code == 0;
+  status_text(&e->status, how, sizeof how);
+  if (f->asked) {
+    mp_log(pool->log, well ? MP_LOG_INFO : MP_LOG_WARN, "pool",
+           "worker left, %s slot=%u gen=%u pid=%d after_ms=%llu requests=%llu", how, f->slot, f->generation,
+           pid_of(pool, f->seat), (unsigned long long)f->ms, (unsigned long long)e->answered);
+    return;
+  }
+  unsigned in_flight = atomic_load(&slot->in_flight);
+  mp_log(pool->log, MP_LOG_ERROR, "pool",
+         "worker %u (pid %d) %s after %llu s, %u requests in flight slot=%u gen=%u pid=%d requests=%llu", f->slot + 1,
+         pid_of(pool, f->seat), how, (unsigned long long)(f->ms / 1000), in_flight, f->slot, f->generation,
+         pid_of(pool, f->seat), (unsigned long long)e->answered);
+}
+
+static void say_start_failed(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
+  char text[128];
+  mp_log(pool->log, MP_LOG_ERROR, "pool", "cannot start a worker: %s slot=%u gen=%u code=%s",
+         mp_err_text(e->err, text, sizeof text), f->slot, f->generation, mp_err_name(e->err));
+}
+
+void mp_pool_say(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
+  struct mp_log *log = pool->log;
+  unsigned long long ms = f->ms;
+  switch (f->fact) {
+  case MP_FACT_READY:
+    mp_log(log, MP_LOG_INFO, "pool", "worker ready slot=%u gen=%u pid=%d took_ms=%llu", f->slot, f->generation,
+           pid_of(pool, f->seat), ms);
+    break;
+  case MP_FACT_ENDED:
+    say_ended(pool, f, e);
+    break;
+  case MP_FACT_START_FAILED:
+    say_start_failed(pool, f, e);
+    break;
+  case MP_FACT_AGAIN:
+    mp_log(log, MP_LOG_WARN, "pool", "starting it again after a pause slot=%u deaths=%u pause_ms=%llu", f->slot, f->n,
+           ms);
+    break;
+  case MP_FACT_BOOT_TIMEOUT:
+    mp_log(log, MP_LOG_ERROR, "pool", "worker not ready in time, ending it slot=%u gen=%u pid=%d waited_ms=%llu",
+           f->slot, f->generation, pid_of(pool, f->seat), ms);
+    break;
+  case MP_FACT_OVERDUE:
+    mp_log(log, MP_LOG_WARN, "pool", "worker did not leave in time, ending it slot=%u gen=%u pid=%d waited_ms=%llu",
+           f->slot, f->generation, pid_of(pool, f->seat), ms);
+    break;
+  case MP_FACT_ADOPTED:
+    mp_log(log, MP_LOG_INFO, "pool", "new generation proven gen=%u", f->generation);
+    break;
+  case MP_FACT_DROPPED:
+    mp_log(log, MP_LOG_ERROR, "pool", "reload failed, the old workers go on failed_gen=%u gen=%u", f->generation,
+           pool->roster->generation);
+    break;
+  case MP_FACT_RELOADED:
+    mp_log(log, MP_LOG_INFO, "pool", "reloaded gen=%u", f->generation);
+    break;
+  case MP_FACT_MIXED:
+    mp_log(log, MP_LOG_ERROR, "pool",
+           "the pool is mixed: generation %u runs, but not in every slot; an old worker stays slot=%u", f->generation,
+           f->slot);
+    break;
+  case MP_FACT_GAVE_UP:
+    mp_log(log, MP_LOG_ERROR, "pool", "workers keep dying at boot deaths=%u", f->n);
+    break;
+  case MP_FACT_STOPPING:
+    mp_log(log, MP_LOG_INFO, "pool", "stopping workers=%u", f->n);
+    break;
+  }
+}

@@ -1,0 +1,191 @@
+#include "pool/inside.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Its child and its control stream close on their own time; the last one frees. */
+static void closed_one(struct mp_member *m) {
+  struct mp_pool *pool = m->pool;
+  if (--m->open > 0) return;
+  mp_list_unlink(&m->node);
+  free(m);
+  mp_pool_left(pool);
+}
+
+static void on_child_closed(struct mp_child *child) {
+  closed_one(child->ctx);
+}
+
+static void on_control_closed(struct mp_stream *stream) {
+  closed_one(MP_CONTAINER(stream, struct mp_member, control));
+}
+
+static void on_word(void *ctx, const char *word) {
+  struct mp_member *m = ctx;
+  if (strcmp(word, "ready") == 0)
+    mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_READY, .seat = m->seat});
+  else
+    mp_log(m->pool->log, MP_LOG_WARN, "pool", "a worker says what nobody understands slot=%u pid=%d", m->slot,
+           (int)m->child.proc.pid);
+}
+
+static void on_control_read(struct mp_stream *stream, const char *bytes, ssize_t n) {
+  struct mp_member *m = MP_CONTAINER(stream, struct mp_member, control);
+  if (n <= 0 || mp_lines_feed(&m->lines, bytes, (size_t)n, on_word, m) < 0) mp_stream_close(stream);
+}
+
+static void on_control_broken(struct mp_stream *stream, int err) {
+  (void)err; /* the worker is about to end, and its pidfd will say how */
+  mp_stream_close(stream);
+}
+
+static void on_settled(struct mp_child *child) {
+  struct mp_member *m = child->ctx;
+  struct mp_pool *pool = m->pool;
+  struct mp_event e = {.kind = MP_EVENT_ENDED,
+                       .seat = m->seat,
+                       .status = child->status,
+                       .answered = atomic_load(&pool->shm->slot[m->seat].requests)};
+  /* The seat is free before anybody hears of it: the next worker may get the same one at once. */
+  pool->seats[m->seat] = NULL;
+  mp_child_close(child);
+  mp_stream_close(&m->control);
+  mp_strangers_sweep(pool);
+  mp_pool_tell(pool, &e);
+}
+
+static const struct mp_child_ops child_ops = {.on_settled = on_settled, .on_closed = on_child_closed};
+static const struct mp_stream_ops control_ops = {
+    .on_read = on_control_read, .on_broken = on_control_broken, .on_closed = on_control_closed};
+
+static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
+  atomic_store(&slot->pid, 0);
+  atomic_store(&slot->generation, generation);
+  atomic_store(&slot->busy_since_ms, 0);
+  atomic_store(&slot->requests, 0);
+  atomic_store(&slot->in_flight, 0);
+  atomic_store(&slot->connections, 0);
+  atomic_store(&slot->accepting, 0);
+}
+
+/* The command line: where it sits, its descriptors, then the settings. */
+struct command {
+  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], settings[32];
+  char listen[16 + MP_POOL_LISTENERS * 12];
+  char **argv; /* owned; its words are borrowed */
+};
+
+static void name_listeners(const struct mp_pool *pool, char *out, size_t size) {
+  size_t at = (size_t)snprintf(out, size, "--listen-fds=");
+  for (unsigned i = 0; i < pool->n_listeners; i++)
+    at += (size_t)snprintf(out + at, size - at, "%s%d", i ? "," : "", pool->listeners[i]);
+}
+
+static int write_command(struct command *c, const struct mp_pool *pool, const struct mp_member *m, int control,
+                         const struct mp_plan *plan) {
+  char *const own[] = {"moonpool", "worker", c->slot, c->seat,   c->generation,
+                       c->control, c->death, c->shm,  c->listen, "--"};
+  size_t n_own = sizeof own / sizeof *own, n = 0;
+  snprintf(c->slot, sizeof c->slot, "--slot=%u", m->slot);
+  snprintf(c->seat, sizeof c->seat, "--seat=%u", m->seat);
+  snprintf(c->generation, sizeof c->generation, "--generation=%u", m->generation);
+  snprintf(c->control, sizeof c->control, "--control-fd=%d", control);
+  snprintf(c->death, sizeof c->death, "--death-fd=%d", pool->death_pipe[0]);
+  snprintf(c->shm, sizeof c->shm, "--shm-fd=%d", pool->shm_fd);
+  snprintf(c->settings, sizeof c->settings, "--settings-fd=%d", plan->settings_fd);
+  name_listeners(pool, c->listen, sizeof c->listen);
+  while (plan->words[n]) n++;
+  if (!(c->argv = calloc(n_own + n + 1, sizeof *c->argv))) return -ENOMEM;
+  memcpy(c->argv, own, sizeof own);
+  memcpy(c->argv + n_own, plan->words, n * sizeof *c->argv);
+  return 0;
+}
+
+static int start_child(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan,
+                       enum mp_exec_step *step) {
+  int keep[MP_POOL_LISTENERS + 4] = {control, pool->death_pipe[0], pool->shm_fd};
+  unsigned n_keep = 3;
+  struct command command;
+  int err = write_command(&command, pool, m, control, plan);
+  if (err < 0) return err;
+  if (plan->settings_fd >= 0) keep[n_keep++] = plan->settings_fd;
+  memcpy(keep + n_keep, pool->listeners, pool->n_listeners * sizeof *keep);
+  int out = pool->setup->error_log;
+  struct mp_child_spec spec = {.exec = {.argv = command.argv,
+                                        .program = "/proc/self/exe",
+                                        .envp = environ,
+                                        .cwd = plan->folder,
+                                        .stdio = {-1, out, out},
+                                        .keep = keep,
+                                        .n_keep = n_keep + pool->n_listeners,
+                                        .own_group = true,
+                                        .dies_with_us = true}};
+  m->child.ctx = m;
+  err = mp_child_start(&m->child, &pool->loop, &spec, &child_ops, step);
+  free(command.argv);
+  return err;
+}
+
+static struct mp_member *new_member(struct mp_pool *pool, const struct mp_action *a) {
+  struct mp_member *m = calloc(1, sizeof *m);
+  if (!m) return NULL;
+  m->pool = pool;
+  m->seat = a->seat;
+  m->slot = a->slot;
+  m->generation = a->generation;
+  mp_list_init(&m->node);
+  return m;
+}
+
+/* The control stream is open whatever comes next; its close frees a member that got no child. */
+static int run_member(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan) {
+  enum mp_exec_step step = MP_EXEC_START;
+  clear_slot(&pool->shm->slot[m->seat], m->generation);
+  int err = start_child(pool, m, control, plan, &step);
+  if (err < 0) {
+    if (step == MP_EXEC_CHDIR)
+      mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot run in the folder %s", plan->folder);
+    return err;
+  }
+  m->open++;
+  atomic_store(&pool->shm->slot[m->seat].pid, (int32_t)m->child.proc.pid);
+  pool->seats[m->seat] = m;
+  return 0;
+}
+
+int mp_member_start(struct mp_pool *pool, const struct mp_action *action, const struct mp_plan *plan) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) return -errno;
+  struct mp_member *m = new_member(pool, action);
+  if (!m) {
+    close(pair[0]);
+    close(pair[1]);
+    return -ENOMEM;
+  }
+  m->open = 1;
+  mp_list_append(&pool->members, &m->node);
+  int err = mp_stream_open(&m->control, &pool->loop, pair[0], &control_ops);
+  if (err == 0) err = mp_stream_read_start(&m->control);
+  if (err == 0) err = run_member(pool, m, pair[1], plan);
+  close(pair[1]);
+  if (err < 0) mp_stream_close(&m->control);
+  return err;
+}
+
+void mp_member_say(struct mp_member *member, const char *word) {
+  if (mp_stream_write(&member->control, mp_slice(word, strlen(word))) < 0) {
+    mp_log(member->pool->log, MP_LOG_WARN, "pool", "a worker hears nothing any more slot=%u pid=%d", member->slot,
+           (int)member->child.proc.pid);
+    return; /* the roster's deadline ends it */
+  }
+  mp_stream_flush(&member->control);
+}
+
+void mp_member_kill(struct mp_member *member) {
+  int err = mp_child_signal(&member->child, SIGKILL, true);
+  if (err < 0 && err != -ESRCH)
+    mp_log(member->pool->log, MP_LOG_ERROR, "pool", "cannot kill a worker slot=%u pid=%d err=%d", member->slot,
+           (int)member->child.proc.pid, err);
+}

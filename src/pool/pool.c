@@ -1,0 +1,334 @@
+#include "pool/pool.h"
+#include "base/err.h"
+#include "io/guardian.h"
+#include "pool/inside.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { INTERNAL = 1 /* exit code */, LAST_SWEEP_MS = 1000 };
+
+void mp_plan_free(struct mp_plan *plan) {
+  if (!plan) return;
+  for (char **word = plan->words; word && *word; word++) free(*word);
+  free(plan->words);
+  free(plan->folder);
+  if (plan->settings_fd >= 0) close(plan->settings_fd);
+  mp_config_free(&plan->config);
+  free(plan);
+}
+
+static uint64_t ms_of(double seconds) {
+  return (uint64_t)(seconds * 1000);
+}
+
+/* Doing what the roster says. */
+
+static const struct mp_plan *plan_of(const struct mp_pool *pool, uint32_t generation) {
+  return pool->next && generation == pool->next_generation ? pool->next : pool->plan;
+}
+
+static void start(struct mp_pool *pool, const struct mp_action *a) {
+  int err = mp_member_start(pool, a, plan_of(pool, a->generation));
+  if (err == 0) return;
+  pool->start_errors[a->seat] = err; /* told when this round of actions is over */
+  mp_loop_post(&pool->loop, &pool->tell_start_errors);
+}
+
+static void tell_start_errors(struct mp_soon *soon) {
+  struct mp_pool *pool = MP_CONTAINER(soon, struct mp_pool, tell_start_errors);
+  for (unsigned i = 0; i < MP_ROSTER_SEATS; i++) {
+    int err = pool->start_errors[i];
+    pool->start_errors[i] = 0;
+    if (err) mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_START_FAILED, .seat = i, .err = err});
+  }
+}
+
+static void use(struct mp_pool *pool, const struct mp_config *config) {
+  pool->roster->boot_ms = ms_of(config->boot_timeout);
+  pool->roster->graceful_ms = ms_of(config->graceful_timeout);
+  pool->log->least = config->log_level;
+  pool->log->json = config->log_json;
+}
+
+static void adopt(struct mp_pool *pool) {
+  if (!pool->next) return;
+  mp_plan_free(pool->plan);
+  pool->plan = pool->next;
+  pool->next = NULL;
+  use(pool, &pool->plan->config);
+}
+
+static void drop(struct mp_pool *pool) {
+  mp_plan_free(pool->next);
+  pool->next = NULL;
+}
+
+static void wake_at(struct mp_pool *pool, uint64_t at_ms) {
+  uint64_t now = mp_loop_now(&pool->loop);
+  if (!at_ms)
+    mp_timer_stop(&pool->alarm);
+  else
+    mp_timer_start(&pool->alarm, at_ms > now ? at_ms - now : 0);
+}
+
+static void close_signals(struct mp_pool *pool) {
+  for (unsigned i = 0; i < pool->n_signals; i++) mp_signal_close(&pool->signals[i]);
+  pool->n_signals = 0;
+}
+
+/* Handles may still be closing: whoever is the last stops the loop. */
+static void finish(struct mp_pool *pool, int code) {
+  pool->exit_code = code;
+  pool->over = true;
+  close_signals(pool);
+  mp_timer_stop(&pool->alarm);
+  mp_timer_stop(&pool->sweep);
+  pool->setup->stop_rereading(pool->setup->ctx);
+  mp_pool_left(pool);
+}
+
+void mp_pool_left(struct mp_pool *pool) {
+  if (pool->over && !pool->rereading && mp_list_empty(&pool->members)) mp_loop_stop(&pool->loop);
+}
+
+static void note(struct mp_pool *pool, const struct mp_action *a, const struct mp_event *event) {
+  mp_pool_say(pool, a, event);
+  if (a->fact == MP_FACT_ADOPTED) adopt(pool);
+  if (a->fact == MP_FACT_DROPPED) drop(pool);
+  if (a->fact == MP_FACT_STOPPING) mp_pool_stop_listening(pool);
+}
+
+static void perform(struct mp_pool *pool, const struct mp_action *a, const struct mp_event *event) {
+  struct mp_member *member = pool->seats[a->seat]; /* NULL while a failed start waits to be told */
+  switch (a->kind) {
+  case MP_ACTION_START:
+    start(pool, a);
+    break;
+  case MP_ACTION_RETIRE:
+    if (member) mp_member_say(member, "drain\n");
+    break;
+  case MP_ACTION_HALT:
+    if (member) mp_member_say(member, "stop\n");
+    break;
+  case MP_ACTION_KILL:
+    if (member) mp_member_kill(member);
+    break;
+  case MP_ACTION_SAY:
+    note(pool, a, event);
+    break;
+  case MP_ACTION_WAKE:
+    wake_at(pool, a->ms);
+    break;
+  case MP_ACTION_EXIT:
+    finish(pool, a->code);
+    break;
+  }
+}
+
+void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event) {
+  unsigned n = mp_roster_take(pool->roster, event, mp_loop_now(&pool->loop));
+  for (unsigned i = 0; i < n; i++) perform(pool, &pool->roster->actions[i], event);
+}
+
+static void on_alarm(struct mp_timer *timer) {
+  mp_pool_tell(MP_CONTAINER(timer, struct mp_pool, alarm), &(struct mp_event){.kind = MP_EVENT_TICK});
+}
+
+/* Reload: the configuration is read by a child, then a probe shows whether the app can be had too. */
+
+static bool same_addresses(const struct mp_config *a, const struct mp_config *b) {
+  if (a->n_listen != b->n_listen) return false;
+  for (unsigned i = 0; i < a->n_listen; i++)
+    if (strcmp(a->listen[i], b->listen[i]) != 0) return false;
+  return true;
+}
+
+static void reread(struct mp_pool *pool);
+
+static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
+  if (!same_addresses(&plan->config, &pool->plan->config))
+    mp_log(pool->log, MP_LOG_WARN, "pool", "other addresses to listen on take a restart; the old ones stay");
+  drop(pool);
+  pool->next = plan;
+  pool->next_generation = pool->roster->newest + 1;
+  mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_RELOAD, .workers = plan->config.workers});
+}
+
+static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {
+  struct mp_pool *pool = ctx;
+  pool->rereading = false;
+  if (pool->over || pool->roster->stage >= MP_STAGE_STOPPING)
+    mp_plan_free(plan);
+  else if (plan)
+    reload_with(pool, plan);
+  else
+    mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
+  if (pool->reread_again && !pool->over) reread(pool);
+  mp_pool_left(pool);
+}
+
+static void reread(struct mp_pool *pool) {
+  pool->reread_again = pool->rereading;
+  if (pool->rereading) return; /* once more when this one is done: it may have read too early */
+  pool->rereading = true;
+  int err = pool->setup->reread(pool->setup->ctx, &pool->loop, on_reread, pool);
+  if (err == 0) return;
+  char text[128];
+  pool->rereading = false;
+  mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the configuration cannot be read: %s",
+         mp_err_text(err, text, sizeof text));
+}
+
+/* Signals. */
+
+/* A resized terminal sends WINCH to what runs in its foreground: there it is no wish of the operator. */
+static bool at_a_terminal(void) {
+  int tty = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  if (tty < 0) return false;
+  bool foreground = tcgetpgrp(tty) == getpgrp();
+  close(tty);
+  return foreground;
+}
+
+static void tell_kind(struct mp_pool *pool, enum mp_event_kind kind) {
+  mp_pool_tell(pool, &(struct mp_event){.kind = kind});
+}
+
+static void on_signal(struct mp_signal *signal, int signo) {
+  struct mp_pool *pool = signal->ctx;
+  char name[32];
+  if (pool->over) return;
+  if (signo != SIGCHLD)
+    mp_log(pool->log, MP_LOG_INFO, "pool", "signal name=%s", mp_signal_name(signo, name, sizeof name));
+  switch (signo) {
+  case SIGCHLD:
+    mp_strangers_reap(pool);
+    break;
+  case SIGTERM:
+    tell_kind(pool, MP_EVENT_STOP);
+    break;
+  case SIGINT:
+  case SIGQUIT:
+    tell_kind(pool, MP_EVENT_STOP_NOW);
+    break;
+  case SIGHUP:
+    reread(pool);
+    break;
+  case SIGTTIN:
+    tell_kind(pool, MP_EVENT_MORE);
+    break;
+  case SIGTTOU:
+    tell_kind(pool, MP_EVENT_FEWER);
+    break;
+  case SIGWINCH:
+    if (!at_a_terminal()) tell_kind(pool, MP_EVENT_REST);
+    break;
+  default:
+    mp_log(pool->log, MP_LOG_WARN, "pool", "nothing is done at this signal yet name=%s", name);
+    break;
+  }
+}
+
+static int open_signals(struct mp_pool *pool) {
+  static const int ours[MP_POOL_SIGNALS] = {SIGCHLD, SIGTERM, SIGINT,   SIGQUIT, SIGHUP,
+                                            SIGTTIN, SIGTTOU, SIGWINCH, SIGUSR1, SIGUSR2};
+  for (unsigned i = 0; i < MP_POOL_SIGNALS; i++) {
+    int err = mp_signal_open(&pool->signals[i], &pool->loop, ours[i], on_signal);
+    if (err < 0) return err;
+    pool->signals[i].ctx = pool;
+    pool->n_signals++;
+  }
+  return 0;
+}
+
+/* Start and end. */
+
+static void raise_nofile(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit); /* refused: the old limit holds, as the operator has set it */
+}
+
+static int acquire(struct mp_pool *pool) {
+  int err = mp_subreaper();
+  if (err < 0) return err;
+  if (!(pool->roster = malloc(sizeof *pool->roster))) return -ENOMEM;
+  if (pipe2(pool->death_pipe, O_CLOEXEC) < 0) return -errno;
+  if (!(pool->shm = mp_shm_create(MP_ROSTER_SEATS, &pool->shm_fd))) return -errno;
+  if ((err = mp_timer_init(&pool->alarm, &pool->loop.timers, on_alarm)) < 0) return err;
+  if ((err = mp_timer_init(&pool->sweep, &pool->loop.timers, mp_strangers_on_timer)) < 0) return err;
+  mp_soon_init(&pool->tell_start_errors, tell_start_errors);
+  return open_signals(pool);
+}
+
+static void close_fd(int *fd) {
+  if (*fd >= 0) close(*fd);
+  *fd = -1;
+}
+
+static void release(struct mp_pool *pool) {
+  close_signals(pool);
+  mp_soon_cancel(&pool->tell_start_errors);
+  mp_timer_deinit(&pool->alarm);
+  mp_timer_deinit(&pool->sweep);
+  mp_loop_deinit(&pool->loop);
+  mp_pool_stop_listening(pool);
+  close_fd(&pool->death_pipe[0]);
+  close_fd(&pool->death_pipe[1]);
+  if (pool->shm) mp_shm_unmap(pool->shm);
+  close_fd(&pool->shm_fd);
+  drop(pool);
+  mp_plan_free(pool->plan);
+  free(pool->roster);
+}
+
+static int fail(const char *what, int err) {
+  char text[128];
+  fprintf(stderr, "moonpool: %s: %s\n", what, mp_err_text(err, text, sizeof text));
+  return INTERNAL;
+}
+
+static int serve(struct mp_pool *pool) {
+  char *pid_file = pool->plan->config.pid_file ? strdup(pool->plan->config.pid_file) : NULL;
+  int err = pid_file ? mp_pidfile_write(pid_file) : 0;
+  if (err < 0) {
+    pool->exit_code = fail(pid_file, err);
+  } else {
+    mp_roster_init(pool->roster, pool->plan->config.workers, 0, 0);
+    use(pool, &pool->plan->config);
+    mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_BEGIN});
+    mp_loop_run(&pool->loop);
+    mp_sweep(mp_strangers_spared, pool, LAST_SWEEP_MS);
+    mp_log(pool->log, MP_LOG_INFO, "pool", "stopped code=%d", pool->exit_code);
+    if (pid_file) mp_pidfile_remove(pid_file);
+  }
+  free(pid_file);
+  return pool->exit_code;
+}
+
+int mp_pool_run(const struct mp_pool_setup *setup) {
+  struct mp_pool *pool = calloc(1, sizeof *pool);
+  if (!pool) return fail("the pool", -ENOMEM);
+  *pool =
+      (struct mp_pool){.log = setup->log, .setup = setup, .plan = setup->plan, .death_pipe = {-1, -1}, .shm_fd = -1};
+  mp_list_init(&pool->members);
+  mp_soon_init(&pool->tell_start_errors, tell_start_errors);
+  raise_nofile();
+  int err = mp_loop_init(&pool->loop, setup->log);
+  if (err < 0) {
+    mp_plan_free(pool->plan);
+    free(pool);
+    return fail("the event loop", err);
+  }
+  err = acquire(pool);
+  int code = err < 0 ? fail("the pool", err) : mp_pool_listen(pool);
+  if (code == 0) code = serve(pool);
+  release(pool);
+  free(pool);
+  return code;
+}

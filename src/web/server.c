@@ -1,0 +1,179 @@
+#include "web/server.h"
+#include "base/check.h"
+#include "base/err.h"
+#include "web/conn.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { RETRY_MS = 100 };
+
+void mp_server_set_date(struct mp_server *server) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  mp_date_set(&server->date, now.tv_sec);
+}
+
+void mp_server_look(struct mp_server *server) {
+  mp_loop_post(server->loop, &server->flush);
+}
+
+/* ---- the door ---- */
+
+static bool is_full(const struct mp_server *server) {
+  uint32_t most = server->config.max_connections;
+  return most && server->n_conns >= most;
+}
+
+/* Until the connection is taken libuv does not ask this listener for another: siblings get them meanwhile. */
+static void leave_waiting(struct mp_door *door) {
+  door->waiting = door->server->paused = true;
+}
+
+static void take_one(struct mp_door *door) {
+  struct mp_server *server = door->server;
+  char text[128];
+  door->waiting = false;
+  int err = mp_conn_accept(server, door);
+  if (err == 0) return;
+  mp_log(server->log, MP_LOG_ERROR, "http", "cannot take a connection: %s", mp_err_text(err, text, sizeof text));
+  if (err != -ENOMEM) return;
+  leave_waiting(door);
+  mp_timer_start(&server->retry, RETRY_MS);
+}
+
+static void take_waiting(struct mp_server *server) {
+  server->paused = false;
+  for (unsigned i = 0; i < server->n_doors; i++) {
+    struct mp_door *door = &server->doors[i];
+    if (!door->waiting) continue;
+    if (is_full(server))
+      server->paused = true;
+    else
+      take_one(door);
+  }
+}
+
+static void on_connection(struct mp_listener *listener) {
+  struct mp_door *door = MP_CONTAINER(listener, struct mp_door, listener);
+  if (is_full(door->server))
+    leave_waiting(door);
+  else
+    take_one(door);
+}
+
+static void on_retry(struct mp_timer *timer) {
+  struct mp_server *server = MP_CONTAINER(timer, struct mp_server, retry);
+  if (!server->draining) take_waiting(server);
+}
+
+static void on_door_closed(struct mp_listener *listener) {
+  struct mp_door *door = MP_CONTAINER(listener, struct mp_door, listener);
+  door->server->n_doors_open--;
+  mp_server_look(door->server);
+}
+
+static void close_doors(struct mp_server *server) {
+  mp_timer_stop(&server->retry);
+  for (unsigned i = 0; i < server->n_doors; i++) {
+    server->doors[i].waiting = false;
+    mp_listener_close(&server->doors[i].listener);
+  }
+  server->paused = false;
+}
+
+void mp_server_conn_closed(struct mp_server *server) {
+  server->n_conns--;
+  if (server->draining)
+    mp_server_look(server);
+  else if (server->paused)
+    take_waiting(server);
+}
+
+/* ---- the end of a turn ---- */
+
+static bool has_drained(const struct mp_server *server) {
+  return server->draining && !server->drained && !server->n_conns && !server->n_held && !server->n_doors_open;
+}
+
+static void on_flush(struct mp_soon *soon) {
+  struct mp_server *server = MP_CONTAINER(soon, struct mp_server, flush);
+  mp_server_set_date(server);
+  mp_exchange_tell(server);
+  mp_conn_flush_dirty(server);
+  mp_exchange_trim(server, server->n_held + MP_FREE_MOST);
+  if (!has_drained(server)) return;
+  server->drained = true;
+  server->ops->on_drained(server); /* may free it */
+}
+
+/* ---- life ---- */
+
+int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log *log,
+                   const struct mp_server_config *config, const struct mp_server_ops *ops, void *ctx) {
+  memset(server, 0, sizeof *server);
+  server->loop = loop;
+  server->log = log;
+  server->config = *config;
+  server->ops = ops;
+  server->ctx = ctx;
+  mp_list_init(&server->conns);
+  mp_soon_init(&server->flush, on_flush);
+  return mp_timer_init(&server->retry, &loop->timers, on_retry);
+}
+
+static int open_door(struct mp_server *server, int fd, int backlog) {
+  struct mp_door *door = &server->doors[server->n_doors];
+  int err = mp_listener_open(&door->listener, server->loop, fd);
+  door->server = server;
+  door->listener.on_connection = on_connection;
+  door->listener.on_closed = on_door_closed;
+  server->n_doors++;
+  server->n_doors_open++;
+  return err < 0 ? err : mp_listener_start(&door->listener, backlog);
+}
+
+int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n, int backlog) {
+  unsigned taken = 0;
+  int err = 0;
+  if (MP_BUG(server->doors)) return -EALREADY;
+  server->doors = calloc(n ? n : 1, sizeof *server->doors);
+  if (!server->doors) err = -ENOMEM;
+  while (err == 0 && taken < n) err = open_door(server, fds[taken++], backlog);
+  if (err < 0) close_doors(server);
+  while (taken < n) close(fds[taken++]);
+  return err;
+}
+
+void mp_server_drain(struct mp_server *server, uint64_t idle_ms) {
+  if (server->draining) return;
+  server->draining = true;
+  server->drain_due_ms = mp_loop_now(server->loop) + idle_ms;
+  close_doors(server);
+  MP_LIST_EACH(node, &server->conns) {
+    struct mp_conn *c = MP_CONTAINER(node, struct mp_conn, node);
+    if (c->due == MP_DUE_FIRST || c->due == MP_DUE_IDLE) c->due = MP_DUE_NONE; /* judged anew */
+    mp_conn_touch(c);
+  }
+  mp_server_look(server);
+}
+
+/* Connections leave the list in their last callback, so that nothing that on_gone does can break this walk. */
+void mp_server_close(struct mp_server *server) {
+  server->draining = true;
+  close_doors(server);
+  MP_LIST_EACH(node, &server->conns) {
+    mp_conn_close(MP_CONTAINER(node, struct mp_conn, node));
+  }
+  mp_server_look(server);
+}
+
+void mp_server_deinit(struct mp_server *server) {
+  MP_CHECK(server->n_conns == 0 && server->n_held == 0);
+  mp_soon_cancel(&server->flush);
+  mp_timer_deinit(&server->retry);
+  mp_exchange_trim(server, 0);
+  mp_buf_free(&server->spare);
+  free(server->doors);
+  memset(server, 0, sizeof *server);
+}

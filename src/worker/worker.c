@@ -1,0 +1,387 @@
+#include "worker/worker.h"
+#include "api/open.h"
+#include "base/err.h"
+#include "base/lines.h"
+#include "base/shm.h"
+#include "io/guardian.h"
+#include "io/signal.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { INTERNAL = 1, APP_FAILED = 3 /* exit codes */, LAST_SWEEP_MS = 1000, BUSY_POLL_MS = 10 };
+
+enum stage { LOADING, SERVING, DRAINING, STOPPING, STOPPED };
+
+struct worker {
+  const struct mp_worker_setup *setup; /* borrowed */
+  struct mp_log *log;                  /* borrowed */
+  struct mp_loop loop;
+  struct mp_api *api; /* owned */
+  struct mp_server server;
+  struct mp_server_ops ops; /* the api's, but for a look at each request */
+  struct mp_stream control;
+  struct mp_lines lines;
+  struct mp_signal term;
+  struct mp_shm *shm;       /* owned */
+  struct mp_shm_slot *slot; /* borrowed from shm */
+  uv_prepare_t before_sleep;
+  struct mp_timer look;     /* is the drain over? */
+  struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
+  struct mp_soon leave;
+  enum stage stage;
+  bool has_server, server_drained, app_stopped, control_closed;
+  int exit_code;
+};
+
+static uint64_t ms_of(double seconds) {
+  return (uint64_t)(seconds * 1000);
+}
+
+static int fail(struct worker *w, const char *what, int err) {
+  char text[128];
+  mp_log(w->log, MP_LOG_ERROR, "worker", "%s: %s code=%s", what, mp_err_text(err, text, sizeof text), mp_err_name(err));
+  return INTERNAL;
+}
+
+/* The shared page: what the master and the siblings may know. Relaxed, for each number stands alone. */
+
+#define PUBLISH(field, value) atomic_store_explicit(&w->slot->field, (value), memory_order_relaxed)
+
+static void publish_counts(struct worker *w) {
+  PUBLISH(requests, w->server.n_requests);
+  PUBLISH(in_flight, w->server.n_held);
+  PUBLISH(connections, w->server.n_conns);
+}
+
+static void on_before_sleep(uv_prepare_t *prepare) {
+  struct worker *w = prepare->data;
+  if (w->has_server) publish_counts(w);
+  PUBLISH(busy_since_ms, 0);
+}
+
+/* Told before Lua runs, so that a crash in the handler finds its request counted. */
+static void on_request(struct mp_server *server, struct mp_exchange *ex) {
+  struct worker *w = MP_CONTAINER(server, struct worker, server);
+  PUBLISH(in_flight, server->n_held);
+  if (!atomic_load_explicit(&w->slot->busy_since_ms, memory_order_relaxed))
+    PUBLISH(busy_since_ms, mp_loop_now(&w->loop));
+  mp_api_server_ops.on_request(server, ex);
+}
+
+/* The way out: the server drains, then the app stops, then everything closes. */
+
+static void leave_soon(struct worker *w, int code) {
+  if (w->stage == STOPPED) return;
+  w->stage = STOPPED;
+  w->exit_code = code;
+  mp_loop_post(&w->loop, &w->leave);
+}
+
+static void leave(struct mp_soon *soon) {
+  mp_loop_stop(&MP_CONTAINER(soon, struct worker, leave)->loop);
+}
+
+static void leave_when_done(struct worker *w) {
+  if (w->stage == STOPPING && w->app_stopped && (!w->has_server || w->server_drained)) leave_soon(w, 0);
+}
+
+/* Whatever still runs is cancelled, its processes are told to end; connections close. */
+static void stop(struct worker *w) {
+  if (w->stage >= STOPPING) return;
+  if (w->stage == LOADING) {
+    leave_soon(w, 0);
+    return;
+  }
+  w->stage = STOPPING;
+  if (!w->server_drained) mp_server_close(&w->server);
+  mp_api_stop(w->api);
+  leave_when_done(w);
+}
+
+static void look(struct worker *w) {
+  if (w->stage != DRAINING || !w->server_drained) return;
+  if (mp_api_busy(w->api) == 0)
+    stop(w);
+  else
+    mp_timer_start(&w->look, BUSY_POLL_MS);
+}
+
+static void on_look(struct mp_timer *timer) {
+  look(MP_CONTAINER(timer, struct worker, look));
+}
+
+static void on_patience(struct mp_timer *timer) {
+  struct worker *w = MP_CONTAINER(timer, struct worker, patience);
+  mp_log(w->log, MP_LOG_WARN, "worker", "not drained in time, cancelling what still runs in_flight=%u connections=%u",
+         w->server.n_held, w->server.n_conns);
+  stop(w);
+}
+
+/* The master insists after --graceful-timeout: children want their TERM, and time to act on it, before that. */
+static uint64_t patience_ms(const struct mp_config *config) {
+  uint64_t graceful = ms_of(config->graceful_timeout), enough = 2500;
+  return graceful > 2 * enough ? graceful - enough : graceful / 2;
+}
+
+static void drain(struct worker *w) {
+  if (w->stage == LOADING) stop(w);
+  if (w->stage != SERVING) return;
+  w->stage = DRAINING;
+  PUBLISH(accepting, 0);
+  mp_timer_start(&w->patience, patience_ms(w->setup->config));
+  mp_server_drain(&w->server, ms_of(w->setup->config->drain_idle));
+  look(w);
+}
+
+static void on_drained(void *ctx) {
+  struct worker *w = ctx;
+  w->server_drained = true;
+  look(w);
+  leave_when_done(w);
+}
+
+static void on_stopped(void *ctx) {
+  struct worker *w = ctx;
+  w->app_stopped = true;
+  leave_when_done(w);
+}
+
+/* The master's words. */
+
+static void on_word(void *ctx, const char *word) {
+  struct worker *w = ctx;
+  if (strcmp(word, "drain") == 0)
+    drain(w);
+  else if (strcmp(word, "stop") == 0)
+    stop(w);
+  else
+    mp_log(w->log, MP_LOG_WARN, "worker", "the master says what nobody understands");
+}
+
+static void on_control_read(struct mp_stream *stream, const char *bytes, ssize_t n) {
+  struct worker *w = MP_CONTAINER(stream, struct worker, control);
+  if (n > 0 && mp_lines_feed(&w->lines, bytes, (size_t)n, on_word, w) == 0) return;
+  mp_stream_close(stream);
+  stop(w); /* no master, no worker; the guardian sees it too, should the loop be held up */
+}
+
+static void on_control_broken(struct mp_stream *stream, int err) {
+  struct worker *w = MP_CONTAINER(stream, struct worker, control);
+  fail(w, "the control pipe is broken", err);
+  mp_stream_close(stream);
+  stop(w);
+}
+
+static void on_control_closed(struct mp_stream *stream) {
+  MP_CONTAINER(stream, struct worker, control)->control_closed = true;
+}
+
+static const struct mp_stream_ops control_ops = {
+    .on_read = on_control_read, .on_broken = on_control_broken, .on_closed = on_control_closed};
+
+static void on_term(struct mp_signal *signal, int signo) {
+  (void)signo;
+  drain(signal->ctx);
+}
+
+/* The way in. */
+
+static struct mp_server_config server_config(const struct mp_config *c) {
+  return (struct mp_server_config){
+      .limits = {.request_line = c->limit_request_line,
+                 .fields = c->limit_request_fields,
+                 .field_size = c->limit_request_field_size,
+                 .head = c->limit_request_head < UINT32_MAX ? (uint32_t)c->limit_request_head : UINT32_MAX,
+                 .body = c->max_body},
+      .max_connections = c->max_connections,
+      .pipeline = c->limit_pipeline,
+      .keep_alive_ms = ms_of(c->keep_alive),
+      .header_ms = ms_of(c->header_timeout),
+      .body_ms = ms_of(c->body_timeout),
+      .write_ms = ms_of(c->write_timeout),
+      .request_ms = ms_of(c->request_timeout),
+      .drain_idle_ms = ms_of(c->drain_idle),
+      .no_server = !c->server_header,
+  };
+}
+
+static void log_load_error(struct worker *w, const char *message, size_t len) {
+  const char *nl = memchr(message, '\n', len);
+  size_t first = nl ? (size_t)(nl - message) : len;
+  struct mp_slice rest = nl ? mp_slice(nl + 1, len - first - 1) : mp_slice("", 0);
+  mp_log_detail(w->log, MP_LOG_ERROR, "app", mp_slice(message, first), rest);
+}
+
+static int open_server(struct worker *w) {
+  const struct mp_worker_setup *s = w->setup;
+  struct mp_server_config config = server_config(s->config);
+  w->ops = mp_api_server_ops;
+  w->ops.on_request = on_request;
+  int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, w->api);
+  if (err < 0) return err;
+  w->has_server = true;
+  return mp_server_adopt(&w->server, s->listen_fds, s->n_listen, (int)s->config->backlog);
+}
+
+static void say_ready(struct worker *w) {
+  int err = mp_stream_write(&w->control, MP_SLICE("ready\n"));
+  if (err < 0) {
+    leave_soon(w, fail(w, "the master cannot be told", err));
+    return;
+  }
+  mp_stream_flush(&w->control);
+}
+
+static void on_started(void *ctx, const char *error) {
+  struct worker *w = ctx;
+  if (w->stage != LOADING) return;
+  if (error) {
+    log_load_error(w, error, strlen(error));
+    leave_soon(w, APP_FAILED);
+    return;
+  }
+  int err = open_server(w);
+  if (err < 0) {
+    leave_soon(w, fail(w, "cannot serve", err));
+    return;
+  }
+  w->stage = SERVING;
+  PUBLISH(accepting, 1);
+  say_ready(w);
+}
+
+static int load(struct worker *w) {
+  struct mp_buf why = {0};
+  int err = mp_api_load(w->api, &why);
+  if (err < 0) log_load_error(w, mp_buf_at(&why), mp_buf_len(&why));
+  mp_buf_free(&why);
+  return err < 0 ? APP_FAILED : 0;
+}
+
+static int open_api(struct worker *w) {
+  struct mp_api_setup setup = {.loop = &w->loop,
+                               .log = w->log,
+                               .config = w->setup->config,
+                               .worker = w->setup->slot + 1,
+                               .generation = w->setup->generation,
+                               .ctx = w,
+                               .on_started = on_started,
+                               .on_drained = on_drained,
+                               .on_stopped = on_stopped};
+  w->api = mp_api_open(&setup);
+  return w->api ? 0 : -ENOMEM;
+}
+
+/* INT and QUIT from a terminal are the master's to judge: it tells its workers what becomes of them. */
+static int open_signals(struct worker *w) {
+  signal(SIGINT, SIG_IGN);
+  signal(SIGQUIT, SIG_IGN);
+  w->term.ctx = w;
+  return mp_signal_open(&w->term, &w->loop, SIGTERM, on_term);
+}
+
+static int open_page(struct worker *w) {
+  w->shm = mp_shm_map(w->setup->shm_fd);
+  if (!w->shm) return -errno;
+  if (w->setup->seat >= w->shm->slots) return -ERANGE;
+  w->slot = &w->shm->slot[w->setup->seat];
+  return 0;
+}
+
+static int open_loop(struct worker *w) {
+  int err = mp_loop_init(&w->loop, w->log);
+  if (err < 0) return err;
+  mp_soon_init(&w->leave, leave);
+  uv_prepare_init(&w->loop.uv, &w->before_sleep);
+  w->before_sleep.data = w;
+  uv_prepare_start(&w->before_sleep, on_before_sleep);
+  w->control_closed = true; /* nothing to close yet */
+  return 0;
+}
+
+static int open_rest(struct worker *w) {
+  int err = mp_timer_init(&w->look, &w->loop.timers, on_look);
+  if (err == 0) err = mp_timer_init(&w->patience, &w->loop.timers, on_patience);
+  if (err == 0) err = open_signals(w);
+  if (err < 0) return err;
+  w->control_closed = false;
+  err = mp_stream_open(&w->control, &w->loop, w->setup->control_fd, &control_ops);
+  if (err == 0) err = mp_stream_read_start(&w->control);
+  return err < 0 ? err : open_api(w);
+}
+
+static int serve(struct worker *w) {
+  int code = load(w);
+  if (code != 0) return code;
+  mp_api_start(w->api);
+  mp_loop_run(&w->loop);
+  return w->exit_code;
+}
+
+/* An orderly end closes everything and looks for what was left open (the sanitizers watch); one that comes before the
+ * server has drained does not: the process ends anyway, and its children are swept. */
+static void close_all(struct worker *w) {
+  if (w->has_server && w->server_drained) mp_server_deinit(&w->server);
+  mp_api_close(w->api);
+  mp_signal_close(&w->term);
+  mp_stream_close(&w->control);
+  mp_timer_deinit(&w->look);
+  mp_timer_deinit(&w->patience);
+  uv_close((uv_handle_t *)&w->before_sleep, NULL);
+  mp_loop_deinit(&w->loop);
+  mp_shm_unmap(w->shm);
+}
+
+static int begin(struct worker *w) {
+  mp_signal_begin();
+  int err = mp_subreaper();
+  if (err == 0) err = mp_guardian_start(w->setup->death_fd);
+  if (err == 0) err = open_page(w);
+  if (err == 0) err = open_loop(w);
+  if (err == 0) err = open_rest(w);
+  return err;
+}
+
+int mp_worker_run(const struct mp_worker_setup *setup) {
+  struct worker *w = calloc(1, sizeof *w);
+  if (!w) return INTERNAL;
+  w->setup = setup;
+  w->log = setup->log;
+  int err = begin(w);
+  int code = err < 0 ? fail(w, "the worker cannot begin", err) : serve(w);
+  mp_sweep(NULL, NULL, LAST_SWEEP_MS);
+  if (code != 0) _exit(code); /* half of it may be open: nothing to be orderly about */
+  close_all(w);
+  free(w);
+  return 0;
+}
+
+static void ignore_started(void *ctx, const char *error) {
+  (void)ctx, (void)error; /* a check starts nothing */
+}
+
+static void ignore_event(void *ctx) {
+  (void)ctx;
+}
+
+int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct mp_buf *why) {
+  struct mp_loop loop;
+  mp_signal_begin();
+  if (mp_loop_init(&loop, log) < 0) return INTERNAL;
+  struct mp_api_setup setup = {.loop = &loop,
+                               .log = log,
+                               .config = config,
+                               .worker = 1,
+                               .generation = 1,
+                               .on_started = ignore_started,
+                               .on_drained = ignore_event,
+                               .on_stopped = ignore_event};
+  struct mp_api *api = mp_api_open(&setup);
+  int code = api ? 0 : INTERNAL;
+  if (api && mp_api_load(api, why) < 0) code = APP_FAILED;
+  if (api) mp_api_close(api);
+  mp_loop_deinit(&loop);
+  return code;
+}
