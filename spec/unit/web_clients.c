@@ -1,5 +1,6 @@
 /* What becomes of clients that go away, half-close, are slow or silent; of servers that are full, drained, closed. */
 #include "web_toy.h"
+#include <sys/resource.h>
 
 static struct toy *toy;
 static struct client client;
@@ -326,6 +327,60 @@ static void at_the_limit_connections_wait_and_then_are_served(void **state) {
   client_close(&third);
 }
 
+static void a_drain_serves_the_connection_that_waits_at_the_door(void **state) {
+  (void)state;
+  toy->server.config.max_connections = 1;
+  UNTIL(toy, toy->server.n_conns == 1);
+  struct client second = client_open(toy);
+  say(&second, GET("/hello/2"));
+  UNTIL(toy, toy->server.paused);
+  mp_server_drain(&toy->server, 0);
+  UNTIL(toy, heard(&second, "/hello/2"));
+  client_close(&second);
+}
+
+static int sockets_left_in_the_way(int *fds, int most) {
+  int n = 0;
+  while (n < most && (fds[n] = dup(0)) >= 0) n++;
+  return n;
+}
+
+static void without_descriptors_clients_are_turned_away_until_there_are_some(void **state) {
+  (void)state;
+  struct rlimit was, few;
+  int fds[64];
+  UNTIL(toy, toy->server.n_conns == 1);
+  struct client unlucky = client_open(toy);
+  getrlimit(RLIMIT_NOFILE, &was);
+  few = was;
+  few.rlim_cur = (rlim_t)unlucky.fd + 1 + 8;
+  setrlimit(RLIMIT_NOFILE, &few);
+  int n = sockets_left_in_the_way(fds, 64);
+  UNTIL(toy, saw_end(&unlucky));
+  for (int i = 0; i < n; i++) close(fds[i]);
+  setrlimit(RLIMIT_NOFILE, &was);
+  client_close(&unlucky);
+  unlucky = client_open(toy);
+  say(&unlucky, GET("/hello"));
+  UNTIL(toy, heard(&unlucky, "/hello"));
+  client_close(&unlucky);
+}
+
+static void clients_wait_while_few_descriptors_are_left(void **state) {
+  (void)state;
+  UNTIL(toy, toy->server.n_conns == 1);
+  toy->server.fd_most = 1;
+  struct client second = client_open(toy), third = client_open(toy);
+  UNTIL(toy, toy->server.n_conns == 2 && toy->server.paused);
+  assert_true(logged(toy, "few descriptors left"));
+  say(&third, GET("/hello/3"));
+  run_for(toy, 30);
+  assert_false(heard(&third, "/hello/3"));
+  client_close(&second);
+  UNTIL(toy, heard(&third, "/hello/3"));
+  client_close(&third);
+}
+
 static void a_drain_waits_for_answers_and_says_close(void **state) {
   (void)state;
   struct client idle = client_open(toy);
@@ -443,6 +498,9 @@ int main(void) {
       T_IMPATIENT(a_handler_may_take_its_time),
       T(a_request_over_its_time_is_503),
       T(at_the_limit_connections_wait_and_then_are_served),
+      T(a_drain_serves_the_connection_that_waits_at_the_door),
+      T(without_descriptors_clients_are_turned_away_until_there_are_some),
+      T(clients_wait_while_few_descriptors_are_left),
       T(a_drain_waits_for_answers_and_says_close),
       T(a_drain_leaves_idle_connections_their_time),
       T(a_request_that_has_come_is_answered_by_a_drain),

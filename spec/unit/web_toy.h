@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,9 @@
 /* cmocka wants those above first */
 #include <cmocka.h>
 
-enum { TOY_CALLS = 64 };
+#ifndef TOY_CALLS
+#define TOY_CALLS 64
+#endif
 
 /* One request of the app. Slots are never used twice, so that a test may look at what became of it. */
 struct toy_call {
@@ -80,7 +83,7 @@ static void finish(struct toy_call *call, bool cut) {
   mp_exchange_finish(ex, cut);
 }
 
-static void answer(struct toy_call *call, const char *text) {
+static inline void answer(struct toy_call *call, const char *text) {
   call->ended = mp_exchange_send(call->ex, mp_slice(text, strlen(text))) == 0;
   finish(call, false);
 }
@@ -187,7 +190,7 @@ static void turn(struct toy *toy) {
     }                                                                                                                  \
   } while (0)
 
-static void run_for(struct toy *toy, uint64_t ms) {
+static inline void run_for(struct toy *toy, uint64_t ms) {
   uint64_t end = clock_ms() + ms;
   UNTIL(toy, clock_ms() >= end);
 }
@@ -217,6 +220,7 @@ static struct toy *toy_open(const struct mp_server_config *config, const char *p
   struct toy *toy = calloc(1, sizeof *toy);
   char why[200], address[150] = "127.0.0.1:0";
   warm_up();
+  signal(SIGPIPE, SIG_IGN);
   toy->fds_before = open_fds();
   toy->log = (struct mp_log){.fd = memfd_create("log", MFD_CLOEXEC), .least = MP_LOG_INFO};
   if (path) {
@@ -250,7 +254,7 @@ static void toy_close(struct toy *toy) {
   free(toy);
 }
 
-static bool logged(struct toy *toy, const char *words) {
+static inline bool logged(struct toy *toy, const char *words) {
   static char text[65536];
   ssize_t n = pread(toy->log.fd, text, sizeof text - 1, 0);
   if (n < 0) return false;
@@ -284,13 +288,13 @@ static void client_close(struct client *client) {
   mp_buf_free(&client->got);
 }
 
-static void client_reset(struct client *client) {
+static inline void client_reset(struct client *client) {
   struct linger at_once = {1, 0};
   setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   client_close(client);
 }
 
-static void say_bytes(struct client *client, const char *bytes, size_t len) {
+static inline void say_bytes(struct client *client, const char *bytes, size_t len) {
   uint64_t late = clock_ms() + 5000;
   while (len > 0) {
     assert_true(clock_ms() < late);
@@ -302,18 +306,18 @@ static void say_bytes(struct client *client, const char *bytes, size_t len) {
   }
 }
 
-static void say(struct client *client, const char *text) {
+static inline void say(struct client *client, const char *text) {
   say_bytes(client, text, strlen(text));
 }
 
-static void say_byte_by_byte(struct client *client, const char *text) {
+static inline void say_byte_by_byte(struct client *client, const char *text) {
   for (; *text; text++) {
     say_bytes(client, text, 1);
     turn(client->toy);
   }
 }
 
-static void half_close(struct client *client) {
+static inline void half_close(struct client *client) {
   shutdown(client->fd, SHUT_WR);
 }
 
@@ -330,32 +334,32 @@ static void pump(struct client *client) {
   }
 }
 
-static const char *text_of(struct client *client) {
+static inline const char *text_of(struct client *client) {
   pump(client);
   return mp_buf_at(&client->got);
 }
 
-static bool heard(struct client *client, const char *words) {
+static inline bool heard(struct client *client, const char *words) {
   return strstr(text_of(client), words) != NULL;
 }
 
-static int times_heard(struct client *client, const char *words) {
+static inline int times_heard(struct client *client, const char *words) {
   int n = 0;
   for (const char *at = text_of(client); (at = strstr(at, words)); at += strlen(words)) n++;
   return n;
 }
 
-static bool saw_end(struct client *client) {
+static inline bool saw_end(struct client *client) {
   pump(client);
   return client->eof || client->reset;
 }
 
-static void forget(struct client *client) {
+static inline void forget(struct client *client) {
   mp_buf_reset(&client->got, client->got.cap);
 }
 
 /* The call that was begun by a request for `target`; NULL: none. */
-static struct toy_call *call_for(struct toy *toy, const char *target) {
+static inline struct toy_call *call_for(struct toy *toy, const char *target) {
   for (int i = toy->n_calls - 1; i >= 0; i--)
     if (strcmp(toy->calls[i].target, target) == 0) return &toy->calls[i];
   return NULL;

@@ -3,10 +3,20 @@
 #include <string.h>
 
 void mp_config_free(struct mp_config *config) {
-  char *const strings[] = {config->app,        config->user,           config->group,          config->umask,
-                           config->chdir,      config->pid_file,       config->access_log,     config->error_log,
-                           config->lua_dir,    config->trusted_proxies, config->control_socket, config->metrics_listen,
-                           config->health,     config->settings};
+  char *const strings[] = {config->app,
+                           config->user,
+                           config->group,
+                           config->umask,
+                           config->chdir,
+                           config->pid_file,
+                           config->access_log,
+                           config->error_log,
+                           config->lua_dir,
+                           config->trusted_proxies,
+                           config->control_socket,
+                           config->metrics_listen,
+                           config->health,
+                           config->settings};
   for (unsigned i = 0; i < sizeof strings / sizeof *strings; i++) free(strings[i]);
   for (unsigned i = 0; i < config->n_listen; i++) free(config->listen[i]);
   free(config->listen);

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "cli/settings.h"
 #include "cli/show.h"
+#include "io/signal.h"
 #include "worker/worker.h"
 #include <errno.h>
 #include <fcntl.h>

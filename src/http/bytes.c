@@ -1,4 +1,7 @@
 #include "http/bytes.h"
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define DIGIT(c) ((c) >= '0' && (c) <= '9')
 #define LETTER(c) (((c) >= 'a' && (c) <= 'z') || ((c) >= 'A' && (c) <= 'Z'))
@@ -30,7 +33,23 @@ static uint64_t control_marks(uint64_t word) {
   return (low | ((del - EACH(0x01)) & ~del)) & EACH(0x80);
 }
 
+#ifdef __SSE2__
+/* One bit for each byte below 32 or equal to 127. */
+static unsigned control_bits(const char *bytes) {
+  __m128i block = _mm_loadu_si128((const __m128i *)(const void *)bytes);
+  __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
+  __m128i del = _mm_cmpeq_epi8(block, _mm_set1_epi8(0x7f));
+  return (unsigned)_mm_movemask_epi8(_mm_or_si128(low, del));
+}
+#endif
+
 size_t mp_next_control(const char *bytes, size_t at, size_t len) {
+#ifdef __SSE2__
+  for (; at + 16 <= len; at += 16) {
+    unsigned bits = control_bits(bytes + at);
+    if (bits) return at + (size_t)__builtin_ctz(bits);
+  }
+#endif
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
   for (; at + 8 <= len; at += 8) {
     uint64_t word;

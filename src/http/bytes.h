@@ -35,7 +35,7 @@ static inline bool mp_is_token(struct mp_slice s) {
 /* Where the next control byte (below 32, or 127) is at or behind `at`, or `len`. */
 size_t mp_next_control(const char *bytes, size_t at, size_t len);
 
-/* As if all bytes were MP_BYTE_VALUE, eight at a time. */
+/* As if all bytes were MP_BYTE_VALUE, many at a time. */
 bool mp_is_value(struct mp_slice s);
 
 /* 0 to 15 of a byte that is MP_BYTE_HEX. */

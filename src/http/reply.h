@@ -8,15 +8,8 @@
 #define MP_HTTP_REPLY_H
 
 #include "base/buf.h"
+#include "http/date.h"
 #include "http/head.h"
-#include <time.h>
-
-/* The Date field's value of one second (RFC 9110 5.6.7), made once a second by whoever has a clock. */
-struct mp_date {
-  time_t at;
-  char text[30];
-};
-void mp_date_set(struct mp_date *date, time_t now); /* does nothing while the second is the same */
 
 #define MP_LENGTH_UNKNOWN UINT64_MAX
 

@@ -21,7 +21,8 @@ static void arm_uv_timer(struct mp_timers *timers) {
 
 static const struct mp_timers_clock loop_clock = {loop_now, arm_uv_timer};
 
-/* What was posted up to now runs; what that posts in turn waits for the next call, so that no one can starve the loop. */
+/* What was posted up to now runs; what that posts in turn waits for the next call, so that no one can starve the loop.
+ */
 static void run_posted(struct mp_loop *loop) {
   struct mp_list batch, *node;
   mp_list_init(&batch);

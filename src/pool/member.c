@@ -120,9 +120,8 @@ static int start_child(struct mp_pool *pool, struct mp_member *m, int control, c
                                         .stdio = {-1, out, out},
                                         .keep = keep,
                                         .n_keep = n_keep + pool->n_listeners,
-                                        .own_group = true,
-                                        .dies_with_us = true}};
-  m->child.ctx = m;
+                                        .own_group = true}};
+  m->child.ctx = m; /* not dies_with_us: its guardian sees our death, and ends what it has started before itself */
   err = mp_child_start(&m->child, &pool->loop, &spec, &child_ops, step);
   free(command.argv);
   return err;

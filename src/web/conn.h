@@ -63,9 +63,10 @@ struct mp_conn {
   bool cut : 1;     /* the last answer is broken: close with a reset */
 };
 
-/* A connection for what waits at the door. 0 or -errno. */
+/* A connection for what waits at the door. Its descriptor, or -errno. */
 int mp_conn_accept(struct mp_server *server, struct mp_door *door);
 
+/* turn.c */
 void mp_conn_settle(struct mp_conn *conn);
 
 /* Settles at the end of this turn; harmless when called often, and from within settle. */
@@ -76,6 +77,9 @@ void mp_conn_flush_dirty(struct mp_server *server);
 
 /* Ends at once; memory goes with the stream's last callback. Exchanges of it see on_gone. */
 void mp_conn_close(struct mp_conn *conn);
+
+/* The exchange whose answer is out may still be held above: it goes on without a connection. */
+void mp_conn_leave_exchange(struct mp_conn *conn);
 
 /* The exchange under way loses its client. The connection stays, without it. */
 void mp_conn_lose_exchange(struct mp_conn *conn);
@@ -92,6 +96,12 @@ void mp_conn_flush(struct mp_conn *conn);
 /* Bytes appended to it since it held `before` bytes. */
 void mp_conn_appended(struct mp_conn *conn, size_t before);
 
+/* What the client was waited for has come: the time for the next of it starts anew. */
+static inline void mp_conn_forget_due(struct mp_conn *conn) {
+  conn->due = MP_DUE_NONE;
+  conn->due_ms = 0;
+}
+
 /* The room above holds an exchange whose answer has not ended. */
 static inline bool mp_conn_handling(const struct mp_conn *conn) {
   return conn->ex && !conn->ex->reply.ended && !conn->ex->finished;
@@ -106,7 +116,7 @@ static inline struct mp_slice mp_conn_at_hand(const struct mp_conn *conn) {
 void mp_conn_take(struct mp_conn *conn, size_t n);
 
 /* watch.c: what time and the kernel say about the client. */
-void mp_conn_arm(struct mp_conn *conn);       /* at the end of settle */
+void mp_conn_arm(struct mp_conn *conn);       /* at the end of settle: sets all deadlines */
 void mp_conn_judge_eof(struct mp_conn *conn); /* half-closed or gone? */
 void mp_conn_on_fire(struct mp_timer *timer);
 

@@ -3,10 +3,15 @@
 #include "base/err.h"
 #include "web/conn.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-enum { RETRY_MS = 100 };
+enum {
+  RETRY_MS = 100,
+  FDS_KEPT = 16 /* descriptors that connections leave to everybody else */
+};
 
 void mp_server_set_date(struct mp_server *server) {
   struct timespec now;
@@ -22,7 +27,7 @@ void mp_server_look(struct mp_server *server) {
 
 static bool is_full(const struct mp_server *server) {
   uint32_t most = server->config.max_connections;
-  return most && server->n_conns >= most;
+  return server->few_fds || (most && server->n_conns >= most);
 }
 
 /* Until the connection is taken libuv does not ask this listener for another: siblings get them meanwhile. */
@@ -30,12 +35,23 @@ static void leave_waiting(struct mp_door *door) {
   door->waiting = door->server->paused = true;
 }
 
+/* At the very end libuv would accept connections and drop them at once. They had better wait for a place, or for a
+ * sibling that has one. */
+static void spare_fds(struct mp_server *server) {
+  uint64_t now = mp_loop_now(server->loop);
+  server->few_fds = true;
+  if (server->complained_ms && now - server->complained_ms < 1000) return;
+  server->complained_ms = now;
+  mp_log(server->log, MP_LOG_WARN, "http", "few descriptors left: connections wait connections=%u", server->n_conns);
+}
+
 static void take_one(struct mp_door *door) {
   struct mp_server *server = door->server;
   char text[128];
   door->waiting = false;
   int err = mp_conn_accept(server, door);
-  if (err == 0) return;
+  if (err > server->fd_most) spare_fds(server);
+  if (err >= 0) return;
   mp_log(server->log, MP_LOG_ERROR, "http", "cannot take a connection: %s", mp_err_text(err, text, sizeof text));
   if (err != -ENOMEM) return;
   leave_waiting(door);
@@ -52,6 +68,12 @@ static void take_waiting(struct mp_server *server) {
     else
       take_one(door);
   }
+}
+
+/* Closing a listener drops the connection that waits at it: at the end a few too many are better. */
+static void take_all(struct mp_server *server) {
+  for (unsigned i = 0; i < server->n_doors; i++)
+    if (server->doors[i].waiting) take_one(&server->doors[i]);
 }
 
 static void on_connection(struct mp_listener *listener) {
@@ -84,6 +106,7 @@ static void close_doors(struct mp_server *server) {
 
 void mp_server_conn_closed(struct mp_server *server) {
   server->n_conns--;
+  server->few_fds = false;
   if (server->draining)
     mp_server_look(server);
   else if (server->paused)
@@ -109,6 +132,12 @@ static void on_flush(struct mp_soon *soon) {
 
 /* ---- life ---- */
 
+static int highest_fd(void) {
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur > INT_MAX) return INT_MAX;
+  return files.rlim_cur > 4 * FDS_KEPT ? (int)files.rlim_cur - 1 - FDS_KEPT : INT_MAX;
+}
+
 int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log *log,
                    const struct mp_server_config *config, const struct mp_server_ops *ops, void *ctx) {
   memset(server, 0, sizeof *server);
@@ -117,6 +146,7 @@ int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log
   server->config = *config;
   server->ops = ops;
   server->ctx = ctx;
+  server->fd_most = highest_fd();
   mp_list_init(&server->conns);
   mp_soon_init(&server->flush, on_flush);
   return mp_timer_init(&server->retry, &loop->timers, on_retry);
@@ -147,6 +177,7 @@ int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n, int ba
 
 void mp_server_drain(struct mp_server *server, uint64_t idle_ms) {
   if (server->draining) return;
+  take_all(server);
   server->draining = true;
   server->drain_due_ms = mp_loop_now(server->loop) + idle_ms;
   close_doors(server);

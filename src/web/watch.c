@@ -2,7 +2,7 @@
 #include "io/peer.h"
 #include "web/conn.h"
 
-enum { PAUSED_LOOK_MS = 250 };
+enum { PAUSED_LOOK_MS = 250, LINGER_MS = 2000 };
 
 static uint64_t now_of(const struct mp_conn *c) {
   return mp_loop_now(c->server->loop);
@@ -46,11 +46,11 @@ static void start_looking(struct mp_conn *c) {
   look_after(c, 10);
 }
 
-/* An end of file while the room above holds the exchange. Requests that were sent ahead of it speak for a half-close,
- * and so does an answer begun after it. */
+/* An end of file while the room above holds the exchange. Bytes that were sent ahead of it and wait here speak for a
+ * half-close, and so does an answer begun after it. */
 void mp_conn_judge_eof(struct mp_conn *c) {
   const struct mp_exchange *ex = c->ex;
-  bool more = ex->body_done && mp_buf_len(&c->in) > 0;
+  bool more = mp_buf_len(&c->in) > 0;
   if (!c->half && (ex->head.minor == 0 || (ex->reply.head_sent && !more)))
     mp_conn_close(c);
   else if (!c->half || !c->looking)
@@ -87,6 +87,53 @@ static void look(struct mp_conn *c) {
 }
 
 /* ---- deadlines ---- */
+
+/* Some clients send an empty line behind a body; that begins no request. */
+static bool only_line_ends(const struct mp_conn *c) {
+  struct mp_slice s = mp_conn_at_hand(c);
+  for (size_t i = 0; i < s.len; i++)
+    if (s.at[i] != '\r' && s.at[i] != '\n') return false;
+  return true;
+}
+
+static enum mp_due due_now(const struct mp_conn *c) {
+  if (c->lingering) return MP_DUE_LINGER;
+  if (c->last) return MP_DUE_NONE;
+  if (mp_conn_handling(c)) return c->ex->wants_body && !c->late ? MP_DUE_BODY : MP_DUE_NONE;
+  if (c->ex && !c->ex->body_done) return MP_DUE_BODY;
+  if (!c->starved) return MP_DUE_NONE; /* it is ours to go on, not the client's */
+  if (!only_line_ends(c)) return MP_DUE_HEAD;
+  if (c->fresh) return MP_DUE_FIRST;
+  return c->backlog ? MP_DUE_NONE : MP_DUE_IDLE;
+}
+
+static uint64_t time_for(const struct mp_conn *c, enum mp_due due) {
+  const struct mp_server_config *config = &c->server->config;
+  switch (due) {
+  case MP_DUE_FIRST:
+  case MP_DUE_HEAD:
+    return config->header_ms;
+  case MP_DUE_IDLE:
+    return config->keep_alive_ms;
+  case MP_DUE_BODY:
+    return config->body_ms;
+  case MP_DUE_LINGER:
+    return LINGER_MS;
+  default:
+    return 0;
+  }
+}
+
+static void set_due(struct mp_conn *c) {
+  enum mp_due due = due_now(c), was = c->due;
+  if (due == was) return;
+  c->due = due;
+  if (due == MP_DUE_HEAD && was == MP_DUE_FIRST) return; /* counts from accept */
+  uint64_t ms = time_for(c, due), drain = c->server->drain_due_ms;
+  c->due_ms = ms ? mp_loop_now(c->server->loop) + ms : 0;
+  if (c->server->draining && (due == MP_DUE_FIRST || due == MP_DUE_IDLE) && (!c->due_ms || drain < c->due_ms))
+    c->due_ms = drain ? drain : 1;
+}
 
 static void check_progress(struct mp_conn *c) {
   size_t queued = mp_stream_queued(&c->stream);
@@ -164,6 +211,7 @@ static uint64_t least(uint64_t a, uint64_t b) {
 }
 
 void mp_conn_arm(struct mp_conn *c) {
+  set_due(c);
   uint64_t now = now_of(c), next = c->due_ms ? c->due_ms : UINT64_MAX;
   if (mp_conn_handling(c)) {
     if (!c->looking && !c->stream.reading && !c->saw_eof) look_after(c, PAUSED_LOOK_MS);

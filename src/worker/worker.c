@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum { INTERNAL = 1, APP_FAILED = 3 /* exit codes */, LAST_SWEEP_MS = 1000, BUSY_POLL_MS = 10 };
@@ -334,8 +335,10 @@ static void close_all(struct worker *w) {
   mp_shm_unmap(w->shm);
 }
 
+/* The guardian ends this process when the master dies; one that was stopped must first run again to see it. */
 static int begin(struct worker *w) {
   mp_signal_begin();
+  prctl(PR_SET_PDEATHSIG, SIGCONT);
   int err = mp_subreaper();
   if (err == 0) err = mp_guardian_start(w->setup->death_fd);
   if (err == 0) err = open_page(w);

@@ -1,0 +1,2 @@
+-- RFC 9112 2.2
+return { status = 400 }

@@ -1,0 +1,2 @@
+-- RFC 9112 2.2: lines end with CRLF
+return { status = 400 }

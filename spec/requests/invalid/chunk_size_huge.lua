@@ -1,0 +1,2 @@
+-- --max-body
+return { status = 413 }

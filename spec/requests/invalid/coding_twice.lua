@@ -1,0 +1,2 @@
+-- RFC 9112 6.1
+return { status = 400 }

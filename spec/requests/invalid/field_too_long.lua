@@ -1,0 +1,2 @@
+-- --limit-request-field-size
+return { status = 431 }

@@ -1,0 +1,2 @@
+-- RFC 9112 3.2
+return { status = 400 }

@@ -1,0 +1,2 @@
+-- RFC 9112 5
+return { status = 400 }

@@ -1,0 +1,2 @@
+-- RFC 9110 5.5
+return { status = 400 }

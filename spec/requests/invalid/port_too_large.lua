@@ -1,0 +1,2 @@
+-- RFC 3986 3.2.3
+return { status = 400 }

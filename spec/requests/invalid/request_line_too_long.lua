@@ -1,0 +1,2 @@
+-- --limit-request-line
+return { status = 414 }

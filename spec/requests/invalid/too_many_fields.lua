@@ -1,0 +1,2 @@
+-- --limit-request-fields
+return { status = 431 }

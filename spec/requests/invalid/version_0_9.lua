@@ -1,0 +1,2 @@
+-- no version
+return { status = 400 }

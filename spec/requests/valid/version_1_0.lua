@@ -1,0 +1,4 @@
+-- no Host, no persistence
+return {
+  { method = "GET", target = "/x", body = "", keep = false },
+}

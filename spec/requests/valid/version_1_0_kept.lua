@@ -1,0 +1,5 @@
+-- RFC 9112 9.3
+return {
+  { method = "GET", target = "/x", body = "", keep = true },
+  { method = "GET", target = "/x", body = "", keep = true },
+}

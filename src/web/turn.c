@@ -1,0 +1,244 @@
+/* What a connection does next: the heart of it, run after everything that happened to it. */
+#include "io/peer.h"
+#include "web/conn.h"
+
+enum { LINGER_MOST = 16 * 1024 * 1024 /* bytes that a client may still send into a connection that has ended */ };
+
+/* ---- requests ---- */
+
+static void log_refusal(struct mp_conn *c, struct mp_refusal why) {
+  char peer[80];
+  if (!mp_log_wants(c->server->log, MP_LOG_WARN)) return;
+  if (mp_peer_name(mp_stream_fd(&c->stream), peer, sizeof peer) < 0) memcpy(peer, "unknown", sizeof "unknown");
+  mp_log(c->server->log, MP_LOG_WARN, "http", "refused peer=%s status=%d reason=\"%s\"", peer, why.status, why.reason);
+}
+
+void mp_conn_refuse(struct mp_conn *c, struct mp_refusal why, bool head_only) {
+  struct mp_server *server = c->server;
+  struct mp_buf *out = mp_conn_out(c);
+  size_t before = mp_buf_len(out);
+  log_refusal(c, why);
+  c->last = true;
+  if (mp_reply_refuse(out, why.status, head_only, &server->date, server->config.no_server) < 0) {
+    mp_conn_close(c);
+    return;
+  }
+  mp_conn_appended(c, before);
+}
+
+static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
+  mp_conn_leave_exchange(c);
+  c->ex = ex;
+  mp_conn_forget_due(c);
+  c->looking = false;
+  c->discarded = 0;
+  c->looks = 0;
+  c->probed = c->late = false;
+  if (c->saw_eof) c->half = true; /* it was sent before the end of file, so the client may wait for it */
+  ex->conn = c;
+  ex->started_ms = mp_loop_now(c->server->loop);
+  ex->max_body = c->server->config.limits.body;
+  ex->refused = (struct mp_refusal){0};
+  ex->call = NULL;
+  ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = false;
+  ex->body_done = ex->head.body == MP_BODY_NONE || (ex->head.body == MP_BODY_LENGTH && !ex->head.content_length);
+  mp_reply_init(&ex->reply, &ex->head);
+  ex->reply.no_server = c->server->config.no_server;
+  c->server->n_held++;
+}
+
+/* The room above may finish the exchange inside on_request, or leave it for later: then the head must outlive the
+ * bytes it was read from. `current` tells which. */
+static void hand_up(struct mp_conn *c, struct mp_exchange *ex, struct mp_slice head) {
+  struct mp_server *server = c->server;
+  server->current = ex;
+  server->ops->on_request(server, ex);
+  if (server->current == ex) mp_exchange_hold(ex, head.at, head.len);
+  server->current = NULL;
+}
+
+static void begin_request(struct mp_conn *c, struct mp_exchange *ex, struct mp_slice head) {
+  struct mp_refusal why = {0};
+  c->scan = (struct mp_head_scan){0};
+  mp_conn_take(c, head.len);
+  if (mp_body_start(&ex->body, &ex->head, &c->server->config.limits, &why) == MP_REFUSE) {
+    bool head_only = mp_slice_is(ex->head.method, MP_SLICE("HEAD"));
+    mp_exchange_give_back(ex);
+    mp_conn_refuse(c, why, head_only);
+    return;
+  }
+  start_exchange(c, ex);
+  hand_up(c, ex, head);
+}
+
+static bool next_request(struct mp_conn *c) {
+  static const struct mp_refusal no_memory = {503, "out of memory"};
+  struct mp_exchange *ex = mp_exchange_borrow(c->server);
+  struct mp_slice bytes = mp_conn_at_hand(c);
+  struct mp_refusal why = {0};
+  size_t used = 0;
+  if (!ex) {
+    mp_conn_refuse(c, no_memory, false);
+    return false;
+  }
+  switch (mp_head_parse(&ex->head, &c->scan, bytes.at, bytes.len, &c->server->config.limits, &used, &why)) {
+  case MP_DONE:
+    begin_request(c, ex, mp_slice(bytes.at, used));
+    return true;
+  case MP_REFUSE:
+    mp_exchange_give_back(ex);
+    mp_conn_refuse(c, why, false);
+    return true;
+  default:
+    mp_exchange_give_back(ex);
+    c->starved = true;
+    return false;
+  }
+}
+
+/* ---- steps ---- */
+
+static void throw_away(struct mp_conn *c) {
+  size_t n = mp_conn_at_hand(c).len;
+  mp_conn_take(c, n);
+  c->discarded = n > LINGER_MOST ? LINGER_MOST + 1 : c->discarded + (uint32_t)n;
+}
+
+static bool offer_body(struct mp_conn *c) {
+  struct mp_exchange *ex = c->ex;
+  if (!ex->wants_body) return false;
+  if (mp_conn_at_hand(c).len == 0 && !c->saw_eof && !c->late) return false;
+  ex->wants_body = false;
+  c->server->ops->on_readable(ex);
+  return true;
+}
+
+/* The answer is out and its request's body is not: it is in the way of the next request. */
+static bool discard_body(struct mp_conn *c) {
+  struct mp_exchange *ex = c->ex;
+  struct mp_slice bytes = mp_conn_at_hand(c), piece = {0};
+  struct mp_refusal why;
+  size_t used = 0;
+  if (bytes.len == 0) {
+    c->starved = true;
+    return false;
+  }
+  enum mp_verdict v = mp_body_feed(&ex->body, &c->server->config.limits, bytes.at, bytes.len, &used, &piece, &why);
+  mp_conn_take(c, used);
+  c->discarded += (uint32_t)piece.len;
+  if (v == MP_DONE) ex->body_done = true;
+  if (v == MP_REFUSE || c->discarded > MP_DISCARD_MOST) c->last = true;
+  if (ex->finished && ex->body_done) mp_conn_leave_exchange(c);
+  return true;
+}
+
+/* True: something has happened, ask again. */
+static bool step(struct mp_conn *c, uint32_t *begun) {
+  if (c->last) {
+    throw_away(c);
+    return false;
+  }
+  if (mp_conn_handling(c)) return offer_body(c);
+  if (c->ex && !c->ex->body_done) return discard_body(c);
+  if (mp_conn_at_hand(c).len == 0) {
+    c->starved = true;
+    return false;
+  }
+  if (mp_buf_len(&c->stream.out) >= MP_OUT_HIGH) mp_conn_flush(c);
+  if (c->backlog && mp_stream_queued(&c->stream) >= MP_OUT_HIGH) return false; /* on_drained goes on */
+  if (c->server->config.pipeline && *begun == c->server->config.pipeline) {
+    c->again = true;
+    return false;
+  }
+  ++*begun;
+  return next_request(c);
+}
+
+static void work(struct mp_conn *c) {
+  uint32_t begun = 0;
+  c->starved = false;
+  while (!c->stream.closing && step(c, &begun)) {
+  }
+}
+
+/* True: the room above was told that it may write on. */
+static bool offer_room(struct mp_conn *c) {
+  struct mp_exchange *ex = c->ex;
+  if (c->stream.closing || !ex || !ex->wants_room || mp_stream_queued(&c->stream) >= MP_OUT_LOW) return false;
+  ex->wants_room = false;
+  c->server->ops->on_writable(ex);
+  return true;
+}
+
+/* ---- until something happens ---- */
+
+/* What the loop lent and nobody used is kept: it cannot come again. */
+static int keep_leftovers(struct mp_conn *c) {
+  struct mp_lent *lent = &c->server->lent;
+  if (lent->conn != c) return 0;
+  struct mp_slice rest = lent->bytes;
+  lent->conn = NULL;
+  return mp_buf_add_slice(&c->in, rest);
+}
+
+/* The peer that ended first needs no time to read: what was written arrives, for nothing unread is left. */
+static void end_when_sent(struct mp_conn *c) {
+  if (mp_stream_queued(&c->stream)) return;
+  if (c->cut) (void)mp_peer_reset_on_close(mp_stream_fd(&c->stream)); /* where it fails an end of file must do */
+  if (c->cut || c->saw_eof || c->discarded > LINGER_MOST) {
+    mp_conn_close(c);
+    return;
+  }
+  if (c->lingering) return;
+  c->lingering = true;
+  c->discarded = 0;
+  mp_stream_shutdown(&c->stream);
+}
+
+static bool wants_bytes(const struct mp_conn *c) {
+  size_t held = mp_buf_len(&c->in);
+  if (c->saw_eof) return false;
+  if (c->last) return c->discarded <= LINGER_MOST;
+  if (mp_conn_handling(c) && !c->ex->body_done) return held < MP_HELD_MOST;
+  if (c->starved && !mp_conn_handling(c)) return true; /* the parser bounds a head */
+  return held < c->server->config.limits.head;
+}
+
+static int set_reading(struct mp_conn *c) {
+  if (wants_bytes(c)) return mp_stream_read_start(&c->stream);
+  if (c->stream.reading) mp_stream_read_stop(&c->stream);
+  return 0;
+}
+
+static void conclude(struct mp_conn *c) {
+  if (keep_leftovers(c) < 0) {
+    mp_conn_close(c);
+    return;
+  }
+  if (mp_buf_len(&c->in) == 0 && c->in.mem && !mp_conn_handling(c)) mp_buf_free(&c->in);
+  if (c->saw_eof && mp_conn_handling(c)) mp_conn_judge_eof(c);
+  if (c->saw_eof && !mp_conn_handling(c) && c->starved) c->last = true;
+  if (c->last && !c->stream.closing) end_when_sent(c);
+  if (c->stream.closing) return;
+  if (set_reading(c) < 0) {
+    mp_conn_close(c);
+    return;
+  }
+  mp_conn_arm(c);
+  if (c->again) mp_conn_touch(c);
+}
+
+void mp_conn_settle(struct mp_conn *c) {
+  if (c->stream.closing || c->busy) return;
+  c->busy = true;
+  c->again = false;
+  work(c);
+  mp_conn_flush(c);
+  if (offer_room(c)) {
+    work(c);
+    mp_conn_flush(c);
+    if (c->ex && c->ex->wants_room && !c->backlog) c->again = true; /* others' turn first */
+  }
+  c->busy = false;
+  if (!c->stream.closing) conclude(c);
+}
