@@ -1,4 +1,4 @@
-local fake = require "fake_core"
+local fake = require "spec.support.fake_core"
 
 describe("the formats of read", function()
   local reader
@@ -223,6 +223,19 @@ describe("os and io in a worker", function()
       assert.equal("closed file", worker_io.type(kept))
       assert.is_true(kept._process.closed.stdout)
     end)
+  end)
+
+  it("a popen handle in a task that ends by an error is closed without waiting, and the error stays", function()
+    local kept
+    local ok, err = pcall(fake.run, function()
+      local file <close> = worker_io.popen("echo x")
+      kept = file
+      error("the task's own", 0)
+    end)
+    assert.is_false(ok)
+    assert.equal("the task's own", err)
+    assert.equal("closed file", worker_io.type(kept))
+    assert.is_true(kept._process.closed.stdout)
   end)
 
   it("io.input, io.read, io.lines, io.output, io.write and io.close take a popen handle", function()

@@ -102,6 +102,7 @@ void mp_process_open(lua_State *L);
 void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
+void mp_native_open(lua_State *L);
 
 /* request.c: pushes the two objects of a call. */
 void mp_call_push(lua_State *L, struct mp_call *call);

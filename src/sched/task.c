@@ -20,7 +20,7 @@ static void cancel_member(struct mp_member *member) {
 static int p_make_coroutine(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
   task->co = lua_newthread(L);
-  mp_anchor(L, &task->co);
+  mp_anchor(L, &task->node); /* `task` itself is the key of its object */
   return 0;
 }
 
@@ -68,7 +68,7 @@ static void free_slot(struct mp_task *task) {
   task->state = MP_TASK_FREE;
   task->ticket++;
   if (sched->n_free >= KEPT_COROUTINES) { /* after a storm the memory goes back; the slot stays for stale wakes */
-    mp_anchor_drop(sched->L, &task->co);
+    mp_anchor_drop(sched->L, &task->node);
     task->co = NULL;
   }
   sched->n_free++;
@@ -134,10 +134,11 @@ static int p_trace(lua_State *L) {
     return 1;
   }
   lua_pop(L, 2);
-  lua_getiuservalue(L, -1, MP_TASK_TRACEBACK);
-  lua_getiuservalue(L, -2, MP_TASK_SPAWNED_AT);
-  lua_pushfstring(L, "%s\nerror of the task spawned at %s:\n%s", lua_tostring(L, 2),
-                  luaL_tolstring(L, -1, NULL), luaL_tolstring(L, -2, NULL));
+  lua_getiuservalue(L, -1, MP_TASK_SPAWNED_AT); /* stack: task traceback object where trace */
+  lua_getiuservalue(L, -2, MP_TASK_TRACEBACK);
+  const char *where = lua_tostring(L, -2), *trace = lua_tostring(L, -1);
+  lua_pushfstring(L, "%s\nerror of the task spawned at %s:\n%s", lua_tostring(L, 2), where ? where : "?",
+                  trace ? trace : "?");
   return 1;
 }
 

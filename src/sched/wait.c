@@ -311,8 +311,11 @@ static int push_firsts(lua_State *L, int n) {
   lua_createtable(L, n, 1);
   int list = lua_gettop(L);
   for (int i = 1; i <= n; i++) {
-    push_item(L, i);
-    lua_settop(L, list + 2); /* the object, and its first value or nil */
+    int n_values = push_item(L, i);
+    if (n_values > 0)
+      lua_pushvalue(L, -n_values);
+    else
+      lua_pushnil(L);
     lua_rawseti(L, list, i);
     lua_settop(L, list);
   }
