@@ -391,13 +391,13 @@ static void on_signal(struct mp_signal *signal, int signo) {
 
 static void posts_signals_on_the_loop(void **state) {
   struct fixture *f = *state;
-  struct mp_signal signal;
+  struct mp_signal signal, refused;
   assert_int_equal(mp_signal_open(&signal, &f->loop, SIGUSR1, on_signal), 0);
   raise(SIGUSR1);
   assert_true(turn_until(&f->loop, &heard, 5000));
   mp_signal_close(&signal);
   mp_signal_close(&signal);
-  assert_int_equal(mp_signal_open(&signal, &f->loop, SIGKILL, on_signal), -EINVAL);
+  assert_int_equal(mp_signal_open(&refused, &f->loop, SIGKILL, on_signal), -EINVAL);
   turn_for(&f->loop, 2);
 }
 
