@@ -371,14 +371,23 @@ static int give_failure(lua_State *L, const struct mp_args *args, int err) {
   return raise_check(L, 0, mp_err_name(err));
 }
 
+/* Not left to the collector: whoever waits for a place would wait for it. */
+static void give_place_back(struct mp_args *args) {
+  if (!args->has_place) return;
+  args->has_place = false;
+  mp_place_release(args->api);
+}
+
 static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) {
   char text[128];
   mp_args_close_files(args);
+  give_place_back(args);
   mp_push_failure(L, err, "%s: %s: %s", args->what, args->path[which], mp_err_text(err, text, sizeof text));
   return give_failure(L, args, err);
 }
 
-static int fail_to_start(lua_State *L, const struct mp_args *args, int err, enum mp_exec_step step) {
+static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_exec_step step) {
+  give_place_back(args);
   mp_args_push_failure(L, args, err, step);
   return give_failure(L, args, err);
 }
