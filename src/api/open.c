@@ -263,6 +263,8 @@ static int p_open(lua_State *L) {
   mp_coro_open(L);
   open_searcher(L, api->setup.config);
   open_core(L, api);
+  lua_pushliteral(L, "GET");
+  api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -288,7 +290,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
   make_id_prefix(api);
-  api->L = luaL_newstate();
+  api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
@@ -301,6 +303,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_sched_deinit(&api->sched);
 fail:
   if (api->L) lua_close(api->L);
+  mp_memory_deinit(&api->memory);
   free(api);
   return NULL;
 }
@@ -360,6 +363,7 @@ static bool run_hook(struct mp_api *api, const char *name,
                      void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values)) {
   struct mp_task *task = mp_task_new(&api->sched, &api->scope);
   if (!task) return false;
+  lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_call_hook);
   lua_pushlightuserdata(task->co, api);
   lua_pushlightuserdata(task->co, (void *)(uintptr_t)name);
@@ -445,5 +449,6 @@ void mp_api_close(struct mp_api *api) {
   mp_sched_deinit(&api->sched);
   mp_calls_free(api);
   mp_buf_free(&api->scratch);
+  mp_memory_deinit(&api->memory);
   free(api);
 }
