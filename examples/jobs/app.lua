@@ -178,7 +178,10 @@ local function stream_events(process, res)
   for piece in pieces(process.stdout) do
     events:send(moonpool.json.encode(whole(piece)), { event = "output" })
   end
-  events:send(moonpool.json.encode(whole()), { event = "output" })
+  local rest = whole()
+  if rest ~= "" then
+    events:send(moonpool.json.encode(rest), { event = "output" })
+  end
   events:send(summary(moonpool.wait(process)), { event = "result" })
 end
 
