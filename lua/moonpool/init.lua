@@ -13,6 +13,7 @@ local M = {
   random = core.random,
   run = core.run,
   running = core.running,
+  settings = core.settings,
   sleep = core.sleep,
   spawn = core.spawn,
   stats = core.stats,

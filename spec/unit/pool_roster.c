@@ -199,7 +199,7 @@ static void term_drains_everybody_and_exits_0(void **state) {
   (void)state;
   serve();
   happens(MP_EVENT_STOP);
-  assert_int_equal(count(MP_ACTION_RETIRE), 3);
+  assert_int_equal(count(MP_ACTION_FINISH), 3);
   assert_int_equal(alarm_at(), now + 30000);
   exits(0, 0, 5);
   exits(1, 0, 5);
@@ -461,7 +461,8 @@ static void do_actions(void) {
       alive[a->seat] = true;
       leaving[a->seat] = ready[a->seat] = false;
     }
-    if (a->kind == MP_ACTION_RETIRE || a->kind == MP_ACTION_HALT || a->kind == MP_ACTION_KILL) {
+    if (a->kind == MP_ACTION_RETIRE || a->kind == MP_ACTION_FINISH || a->kind == MP_ACTION_HALT ||
+        a->kind == MP_ACTION_KILL) {
       assert_true(alive[a->seat]);
       leaving[a->seat] = true;
     }

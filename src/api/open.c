@@ -201,6 +201,16 @@ static void open_searcher(lua_State *L, const struct mp_config *config) {
   lua_pop(L, 2);
 }
 
+/* The key `app` of the configuration: {} when nobody gave one. */
+static void open_settings(lua_State *L, struct mp_api *api) {
+  const char *json = api->setup.config->settings;
+  if (!json)
+    lua_newtable(L);
+  else if (mp_json_decode(L, json, strlen(json)) < 0)
+    lua_error(L);
+  lua_setfield(L, -2, "settings");
+}
+
 static void open_worker(lua_State *L, struct mp_api *api) {
   lua_createtable(L, 0, 3);
   lua_pushinteger(L, api->setup.worker);
@@ -237,6 +247,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_text_open(L);
   merge_into_core(L);
   open_worker(L, api);
+  open_settings(L, api);
   mp_push_cancelled(L);
   lua_setfield(L, -2, "cancelled");
   lua_getglobal(L, "package");
@@ -354,7 +365,7 @@ static bool run_hook(struct mp_api *api, const char *name,
   lua_pushlightuserdata(task->co, (void *)(uintptr_t)name);
   task->on_end = on_end;
   task->ctx = api;
-  mp_task_run(task, 2);
+  mp_task_run(task, 3);
   return true;
 }
 

@@ -106,10 +106,11 @@ struct printing {
   struct mp_buf out;    /* owned */
 };
 
-static int refuse(lua_State *L, const struct printing *p, const char *key, const char *why) {
+_Noreturn static void refuse(lua_State *L, const struct printing *p, const char *key, const char *why) {
   lua_getfield(L, LUA_REGISTRYINDEX, lines_key);
   lua_getfield(L, -1, key);
-  return luaL_error(L, "%s:%d: %s", p->file, (int)lua_tointeger(L, -1), why);
+  luaL_error(L, "%s:%d: %s", p->file, (int)lua_tointeger(L, -1), why);
+  __builtin_unreachable(); /* luaL_error does not return, and does not say so */
 }
 
 static void add_line(lua_State *L, struct printing *p, const char *key, const char *value, size_t len) {
@@ -253,4 +254,8 @@ int mp_conf_run(const char *file) {
   mp_buf_free(&p.out);
   mp_options_free(&o);
   return code;
+}
+
+const char *mp_conf_language(void) {
+  return LUA_RELEASE;
 }

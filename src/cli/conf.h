@@ -9,4 +9,7 @@
 /* The exit code: 0; 1; or 2 with one line on stderr that names file and line. */
 int mp_conf_run(const char *file);
 
+/* "Lua 5.4.4". Static. */
+const char *mp_conf_language(void);
+
 #endif

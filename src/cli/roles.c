@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 struct worker_words {
+  struct mp_log log;
   struct mp_worker_setup setup;
   int settings_fd;
 };
@@ -87,8 +88,8 @@ static int run_worker(struct worker_words *w, int argc, char **argv, struct mp_o
   if (mp_options_init(o) < 0 || mp_options_flags(o, argc, argv, why) < 0) return mp_usage("worker: %s", why);
   int err = read_app_settings(w->settings_fd, &o->config);
   if (err < 0) return mp_usage("worker: the app's settings: %s", mp_err_text(err, text, sizeof text));
-  struct mp_log log = {.fd = STDERR_FILENO, .least = o->config.log_level, .json = o->config.log_json};
-  w->setup.log = &log;
+  w->log = (struct mp_log){.fd = STDERR_FILENO, .least = o->config.log_level, .json = o->config.log_json};
+  w->setup.log = &w->log;
   w->setup.config = &o->config;
   return mp_worker_run(&w->setup);
 }

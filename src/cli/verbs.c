@@ -1,14 +1,13 @@
 #include "cli/verbs.h"
-#include "io/signal.h"
 #include "base/err.h"
+#include "cli/conf.h"
 #include "cli/settings.h"
 #include "cli/show.h"
+#include "http/version.h"
 #include "io/signal.h"
 #include "worker/worker.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <http_parser.h>
-#include <lua.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,10 +31,10 @@ static int internal(const char *what, int err) {
 }
 
 int mp_verb_version(int argc, char **argv) {
-  unsigned long http = http_parser_version();
+  char http[32];
   (void)argc, (void)argv;
-  printf("moonpool %s (%s.%s, libuv %s, http-parser %lu.%lu.%lu)\n", MOONPOOL_VERSION, LUA_VERSION, LUA_VERSION_RELEASE,
-         uv_version_string(), http >> 16 & 255, http >> 8 & 255, http & 255);
+  printf("moonpool %s (%s, libuv %s, http-parser %s)\n", MOONPOOL_VERSION, mp_conf_language(), mp_loop_library(),
+         mp_http_library(http, sizeof http));
   return MP_EXIT_WELL;
 }
 

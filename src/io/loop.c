@@ -44,6 +44,7 @@ static void on_prepare(uv_prepare_t *prepare) {
     uv_idle_stop(&loop->idle);
   else
     uv_idle_start(&loop->idle, on_idle);
+  if (loop->on_sleep) loop->on_sleep(loop);
 }
 
 static void on_check(uv_check_t *check) {
@@ -104,4 +105,8 @@ void mp_loop_post(struct mp_loop *loop, struct mp_soon *soon) {
 
 void mp_soon_cancel(struct mp_soon *soon) {
   mp_list_unlink(&soon->node);
+}
+
+const char *mp_loop_library(void) {
+  return uv_version_string();
 }

@@ -57,7 +57,7 @@ union address {
 };
 
 int mp_peer_name(int fd, char *out, unsigned size) {
-  union address a;
+  union address a = {.local = {.sun_family = AF_UNSPEC}};
   socklen_t len = sizeof a;
   char host[INET6_ADDRSTRLEN];
   int n = -1;

@@ -85,8 +85,8 @@ static void name_listeners(const struct mp_pool *pool, char *out, size_t size) {
 
 static int write_command(struct command *c, const struct mp_pool *pool, const struct mp_member *m, int control,
                          const struct mp_plan *plan) {
-  char *const own[] = {"moonpool", "worker", c->slot, c->seat,   c->generation,
-                       c->control, c->death, c->shm,  c->listen, "--"};
+  char *const own[] = {"moonpool", "worker", c->slot,     c->seat,   c->generation, c->control,
+                       c->death,   c->shm,   c->settings, c->listen, "--"};
   size_t n_own = sizeof own / sizeof *own, n = 0;
   snprintf(c->slot, sizeof c->slot, "--slot=%u", m->slot);
   snprintf(c->seat, sizeof c->seat, "--seat=%u", m->seat);

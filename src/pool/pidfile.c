@@ -30,5 +30,5 @@ void mp_pidfile_remove(const char *path) {
   if (fd < 0) return;
   ssize_t n = read(fd, text, sizeof text - 1);
   close(fd);
-  if (n > 0 && atoi(text) == (int)getpid()) unlink(path);
+  if (n > 0 && strtol(text, NULL, 10) == (long)getpid()) unlink(path);
 }

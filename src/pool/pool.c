@@ -111,6 +111,9 @@ static void perform(struct mp_pool *pool, const struct mp_action *a, const struc
   case MP_ACTION_RETIRE:
     if (member) mp_member_say(member, "drain\n");
     break;
+  case MP_ACTION_FINISH:
+    if (member) mp_member_say(member, "finish\n");
+    break;
   case MP_ACTION_HALT:
     if (member) mp_member_say(member, "stop\n");
     break;

@@ -1,8 +1,8 @@
 /* pool.h - the master: it holds the listening sockets and keeps workers behind them. Knows no Lua and no HTTP.
  *
- *                    ┌───────── death pipe (nobody writes; its end tells that the master is gone) ──────────┐
- *   master ─ start ─►│ worker: argv names the descriptors: control, death, shared page, listening sockets   │
- *                    └◄─ "drain" "stop" ─── control: a socket pair, one word a line ─── "ready" ─►──────────┘
+ *            start ───────► argv names the descriptors: control, death, shared page, listening sockets
+ *   master ── death pipe ───► worker      nobody writes; its end of file says that the master is gone
+ *            control ◄─────►              one word a line:  ◄ "ready"   "drain" "finish" "stop" ►
  *
  * What to do is decided in roster.h. A worker is a child like any other (io/child): told apart by its pidfd, waited for
  * by its number. Strangers that the master adopts from dead workers are ended and reaped, never interpreted. */

@@ -89,6 +89,16 @@ static void send_away(struct mp_roster *r, int seat, uint64_t now) {
   }
 }
 
+/* The whole pool goes. Who is on the way out already keeps its deadline. */
+static void dismiss(struct mp_roster *r, int seat, uint64_t now) {
+  if (r->seat[seat].state != MP_SEAT_SERVING) {
+    send_away(r, seat, now);
+    return;
+  }
+  unslot(r, seat);
+  leave(r, seat, now, r->graceful_ms, MP_ACTION_FINISH);
+}
+
 static void halt(struct mp_roster *r, int seat, uint64_t now) {
   struct mp_seat *s = &r->seat[seat];
   unslot(r, seat);
@@ -342,7 +352,7 @@ static void set_alarm(struct mp_roster *r, uint64_t now) {
 }
 
 static void stop(struct mp_roster *r, uint64_t now) {
-  stop_all(r, now, 0, r->stage == MP_STAGE_STOPPING ? halt : send_away);
+  stop_all(r, now, 0, r->stage == MP_STAGE_STOPPING ? halt : dismiss);
 }
 
 static void hear(struct mp_roster *r, const struct mp_event *e, uint64_t now) {

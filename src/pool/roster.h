@@ -53,7 +53,8 @@ struct mp_event {
 
 enum mp_action_kind {
   MP_ACTION_START,  /* seat, slot, generation */
-  MP_ACTION_RETIRE, /* seat: drain, then end */
+  MP_ACTION_RETIRE, /* seat: drain, then end; others serve on, so idle connections have time to go there */
+  MP_ACTION_FINISH, /* seat: the same, but nobody serves on: idle connections close at once */
   MP_ACTION_HALT,   /* seat: end at once, by yourself */
   MP_ACTION_KILL,   /* seat */
   MP_ACTION_SAY,    /* fact: for the log */

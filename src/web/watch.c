@@ -187,7 +187,6 @@ static uint64_t request_due(const struct mp_conn *c) {
 static void request_is_late(struct mp_conn *c) {
   static const struct mp_refusal late = {503, "the handler did not answer in time"};
   bool in_stream = c->ex->reply.head_sent, head_only = c->ex->reply.head_only;
-  c->ex->reply.keep_alive = false;
   mp_conn_lose_exchange(c);
   if (in_stream)
     c->last = c->cut = true;

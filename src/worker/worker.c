@@ -27,7 +27,6 @@ struct worker {
   struct mp_signal term;
   struct mp_shm *shm;       /* owned */
   struct mp_shm_slot *slot; /* borrowed from shm */
-  uv_prepare_t before_sleep;
   struct mp_timer look;     /* is the drain over? */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_soon leave;
@@ -56,8 +55,8 @@ static void publish_counts(struct worker *w) {
   PUBLISH(connections, w->server.n_conns);
 }
 
-static void on_before_sleep(uv_prepare_t *prepare) {
-  struct worker *w = prepare->data;
+static void on_sleep(struct mp_loop *loop) {
+  struct worker *w = MP_CONTAINER(loop, struct worker, loop);
   if (w->has_server) publish_counts(w);
   PUBLISH(busy_since_ms, 0);
 }
@@ -126,14 +125,18 @@ static uint64_t patience_ms(const struct mp_config *config) {
   return graceful > 2 * enough ? graceful - enough : graceful / 2;
 }
 
-static void drain(struct worker *w) {
+static void drain(struct worker *w, uint64_t idle_ms) {
   if (w->stage == LOADING) stop(w);
   if (w->stage != SERVING) return;
   w->stage = DRAINING;
   PUBLISH(accepting, 0);
   mp_timer_start(&w->patience, patience_ms(w->setup->config));
-  mp_server_drain(&w->server, ms_of(w->setup->config->drain_idle));
+  mp_server_drain(&w->server, idle_ms);
   look(w);
+}
+
+static uint64_t drain_idle_ms(const struct worker *w) {
+  return ms_of(w->setup->config->drain_idle);
 }
 
 static void on_drained(void *ctx) {
@@ -154,7 +157,9 @@ static void on_stopped(void *ctx) {
 static void on_word(void *ctx, const char *word) {
   struct worker *w = ctx;
   if (strcmp(word, "drain") == 0)
-    drain(w);
+    drain(w, drain_idle_ms(w));
+  else if (strcmp(word, "finish") == 0)
+    drain(w, 0);
   else if (strcmp(word, "stop") == 0)
     stop(w);
   else
@@ -184,7 +189,8 @@ static const struct mp_stream_ops control_ops = {
 
 static void on_term(struct mp_signal *signal, int signo) {
   (void)signo;
-  drain(signal->ctx);
+  struct worker *w = signal->ctx;
+  drain(w, drain_idle_ms(w));
 }
 
 /* The way in. */
@@ -295,9 +301,7 @@ static int open_loop(struct worker *w) {
   int err = mp_loop_init(&w->loop, w->log);
   if (err < 0) return err;
   mp_soon_init(&w->leave, leave);
-  uv_prepare_init(&w->loop.uv, &w->before_sleep);
-  w->before_sleep.data = w;
-  uv_prepare_start(&w->before_sleep, on_before_sleep);
+  w->loop.on_sleep = on_sleep;
   w->control_closed = true; /* nothing to close yet */
   return 0;
 }
@@ -330,7 +334,7 @@ static void close_all(struct worker *w) {
   mp_stream_close(&w->control);
   mp_timer_deinit(&w->look);
   mp_timer_deinit(&w->patience);
-  uv_close((uv_handle_t *)&w->before_sleep, NULL);
+  w->loop.on_sleep = NULL;
   mp_loop_deinit(&w->loop);
   mp_shm_unmap(w->shm);
 }
@@ -355,7 +359,7 @@ int mp_worker_run(const struct mp_worker_setup *setup) {
   int err = begin(w);
   int code = err < 0 ? fail(w, "the worker cannot begin", err) : serve(w);
   mp_sweep(NULL, NULL, LAST_SWEEP_MS);
-  if (code != 0) _exit(code); /* half of it may be open: nothing to be orderly about */
+  if (code != 0 || !w->app_stopped) _exit(code); /* half of it may be open: nothing to be orderly about */
   close_all(w);
   free(w);
   return 0;
