@@ -109,7 +109,7 @@ local function arguments_of(req)
   elseif kind ~= "" then
     arguments = req:form_list("arg")
   end
-  if type(arguments) ~= "table" or #arguments > MOST_ARGUMENTS then
+  if type(arguments) ~= "table" or #arguments > MOST_ARGUMENTS or #arguments == 0 and next(arguments) then
     bad(("args is a list of at most %d strings"):format(MOST_ARGUMENTS))
   end
   for _, argument in ipairs(arguments) do
