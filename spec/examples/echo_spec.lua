@@ -25,14 +25,14 @@ describe("examples/echo", function()
     c:close()
   end)
 
-  it("gives ten megabytes back", function()
+  it("gives megabytes back", function()
     local c, piece = s:connect(), ("0123456789abcdef"):rep(4096)
     c:send(client.bytes("POST", "/stream", { headers = { "Transfer-Encoding: chunked" } }))
-    c:head()
     local got = {}
-    for _ = 1, 100 do
+    for n = 1, 100 do
       c:send(("%x\r\n%s\r\n"):format(#piece, piece))
-      local n = 0
+      if n == 1 then assert.are.equal(200, c:head().status) end
+      n = 0
       while n < #piece do
         got[#got + 1] = c:chunk()
         n = n + #got[#got]
