@@ -32,10 +32,10 @@ describe("examples/echo", function()
     for n = 1, 100 do
       c:send(("%x\r\n%s\r\n"):format(#piece, piece))
       if n == 1 then assert.are.equal(200, c:head().status) end
-      n = 0
-      while n < #piece do
+      local received = 0
+      while received < #piece do
         got[#got + 1] = c:chunk()
-        n = n + #got[#got]
+        received = received + #got[#got]
       end
     end
     c:send "0\r\n\r\n"
