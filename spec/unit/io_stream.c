@@ -253,6 +253,19 @@ static void on_listener_closed(struct mp_listener *listener) {
   MP_CONTAINER(listener, struct server, listener)->closed = true;
 }
 
+/* A path of this run alone. */
+static const char *socket_path(void) {
+  static char path[64];
+  snprintf(path, sizeof path, "/tmp/io_stream.%d.sock", (int)getpid());
+  return path;
+}
+
+static const char *socket_address(void) {
+  static char address[80];
+  snprintf(address, sizeof address, "unix:%s", socket_path());
+  return address;
+}
+
 static int listen_on(const char *address) {
   char why[256] = "";
   int fd = mp_listen(address, 16, why, sizeof why);
@@ -300,7 +313,7 @@ static void serve_one(struct fixture *f, int fd) {
 }
 
 static void listens_on_every_kind_of_address(void **state) {
-  static const char *const addresses[] = {"127.0.0.1:0", ":0", "[::1]:0", "localhost:0", "unix:/tmp/io_stream.sock"};
+  const char *const addresses[] = {"127.0.0.1:0", ":0", "[::1]:0", "localhost:0", socket_address()};
   char name[128];
   for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
     int fd = listen_on(addresses[i]);
@@ -308,7 +321,7 @@ static void listens_on_every_kind_of_address(void **state) {
     assert_null(strstr(name, ":0 "));
     serve_one(*state, fd);
   }
-  unlink("/tmp/io_stream.sock");
+  unlink(socket_path());
 }
 
 static void names_where_it_listens(void **state) {
@@ -320,10 +333,10 @@ static void names_where_it_listens(void **state) {
   fd = listen_on("[::1]:0");
   assert_true(strncmp(name_of(fd, name), "[::1]:", 6) == 0);
   close(fd);
-  fd = listen_on("unix:/tmp/io_stream.sock");
-  assert_string_equal(name_of(fd, name), "unix:/tmp/io_stream.sock");
+  fd = listen_on(socket_address());
+  assert_string_equal(name_of(fd, name), socket_address());
   close(fd);
-  unlink("/tmp/io_stream.sock");
+  unlink(socket_path());
 }
 
 static void adopts_a_descriptor(void **state) {
@@ -368,16 +381,16 @@ static void says_why_it_cannot_listen(void **state) {
 static void replaces_a_stale_socket_and_nothing_else(void **state) {
   char why[256];
   (void)state;
-  unlink("/tmp/io_stream.sock");
-  int first = listen_on("unix:/tmp/io_stream.sock");
-  assert_int_equal(mp_listen("unix:/tmp/io_stream.sock", 16, why, sizeof why), -EADDRINUSE);
+  unlink(socket_path());
+  int first = listen_on(socket_address());
+  assert_int_equal(mp_listen(socket_address(), 16, why, sizeof why), -EADDRINUSE);
   close(first); /* the file stays */
-  close(listen_on("unix:/tmp/io_stream.sock"));
-  unlink("/tmp/io_stream.sock");
-  int file = open("/tmp/io_stream.sock", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+  close(listen_on(socket_address()));
+  unlink(socket_path());
+  int file = open(socket_path(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
   close(file);
-  assert_int_equal(mp_listen("unix:/tmp/io_stream.sock", 16, why, sizeof why), -EADDRINUSE);
-  assert_int_equal(unlink("/tmp/io_stream.sock"), 0);
+  assert_int_equal(mp_listen(socket_address(), 16, why, sizeof why), -EADDRINUSE);
+  assert_int_equal(unlink(socket_path()), 0);
 }
 
 /* Signals -------------------------------------------------------------------------------------------------------- */

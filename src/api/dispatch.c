@@ -51,6 +51,14 @@ const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp
   return scope == &api->scope ? NULL : MP_CONTAINER(scope, struct mp_call, scope);
 }
 
+const char *mp_call_line(const struct mp_call *call, char *out, unsigned size) {
+  const struct mp_head *head = &call->ex->head;
+  char line[256];
+  snprintf(line, sizeof line, "%.*s %.*s", (int)head->method.len, head->method.at, (int)head->target.len,
+           head->target.at);
+  return mp_log_quote(mp_slice(line, strlen(line)), out, size);
+}
+
 const char *mp_call_id(const struct mp_call *call, char *out, unsigned size) {
   snprintf(out, size, "%s%08llx", call->api->id_prefix, (unsigned long long)call->id);
   return out;
@@ -172,6 +180,7 @@ static void on_fail_end(struct mp_task *task, enum mp_outcome outcome, int n_val
 /* The error answer is written by the app's page, in a coroutine of its own: the handler's is dead. */
 static void start_fail(struct mp_call *call, lua_State *from) {
   struct mp_api *api = call->api;
+  mp_scope_cancel_members(&call->scope); /* what the handler had started; the error page joins after it */
   struct mp_task *task = mp_task_new(&api->sched, &call->scope);
   if (!task) {
     answer_plainly(call);
@@ -191,7 +200,7 @@ static void start_fail(struct mp_call *call, lua_State *from) {
   lua_xmove(from, task->co, 2);
   task->on_end = on_fail_end;
   task->ctx = call;
-  mp_task_queue(task, 3);
+  mp_task_queue(task, 4);
 }
 
 static void handler_failed(struct mp_call *call, struct mp_task *task) {
@@ -258,7 +267,7 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   lua_pushlightuserdata(task->co, call);
   task->on_end = on_handler_end;
   task->ctx = call;
-  mp_task_run(task, 1);
+  mp_task_run(task, 2);
 }
 
 static void on_readable(struct mp_exchange *ex) {
@@ -274,11 +283,11 @@ static void on_writable(struct mp_exchange *ex) {
 
 static void on_gone(struct mp_exchange *ex) {
   struct mp_call *call = ex->call;
-  char target[200], method[40];
+  char request[256];
   call->gone = true;
   if (!call->keep && !call->handler_over) {
-    mp_log(call->api->log, MP_LOG_INFO, "app", "client gone, request cancelled method=%s target=%s",
-           mp_log_quote(ex->head.method, method, sizeof method), mp_log_quote(ex->head.target, target, sizeof target));
+    mp_log(call->api->log, MP_LOG_INFO, "app", "client gone, request cancelled request=%s",
+           mp_call_line(call, request, sizeof request));
     mp_scope_cancel(&call->scope);
   }
   wake_all(call);

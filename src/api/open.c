@@ -365,7 +365,7 @@ static bool run_hook(struct mp_api *api, const char *name,
   lua_pushlightuserdata(task->co, (void *)(uintptr_t)name);
   task->on_end = on_end;
   task->ctx = api;
-  mp_task_run(task, 2);
+  mp_task_run(task, 3);
   return true;
 }
 

@@ -233,6 +233,14 @@ static int l_set_base(lua_State *L) {
   return set_own(L, "base");
 }
 
+/* core.set_limits(req, { max_body = bytes }): a route's own, before the body is read. */
+static int l_set_limits(lua_State *L) {
+  struct mp_call *call = check_request(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  if (lua_getfield(L, 2, "max_body") != LUA_TNIL) call->ex->max_body = (uint64_t)luaL_checknumber(L, -1);
+  return 0;
+}
+
 /* ---- header fields ---- */
 
 /* Repeated lines become one value, as RFC 9110 5.3 joins them; Cookie by "; " (RFC 6265 5.4). */
@@ -490,4 +498,6 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "set_params");
   lua_pushcfunction(L, l_set_base);
   lua_setfield(L, -2, "set_base");
+  lua_pushcfunction(L, l_set_limits);
+  lua_setfield(L, -2, "set_limits");
 }

@@ -33,7 +33,7 @@ static int spawn_task(lua_State *L, struct mp_scope *scope, const char *what) {
   if (!lua_checkstack(task->co, n + 1)) return luaL_error(L, "%s: not enough memory", what);
   for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->co, n);
-  task->n_args = n - 1;
+  task->n_args = n;
   return 1;
 }
 

@@ -43,10 +43,8 @@ void mp_scope_close(struct mp_scope *scope) {
 
 /* A member's cancel may let it leave, and others with it, but never adds: so the list is walked by moving each member
  * to a second one first. */
-void mp_scope_cancel(struct mp_scope *scope) {
+void mp_scope_cancel_members(struct mp_scope *scope) {
   struct mp_list asked, *node;
-  if (scope->cancelled) return;
-  scope->cancelled = true;
   bool was_open = scope->open;
   scope->open = true; /* not over while we stand in it */
   mp_list_init(&asked);
@@ -58,4 +56,10 @@ void mp_scope_cancel(struct mp_scope *scope) {
   }
   scope->open = was_open;
   end_when_over(scope);
+}
+
+void mp_scope_cancel(struct mp_scope *scope) {
+  if (scope->cancelled) return;
+  scope->cancelled = true;
+  mp_scope_cancel_members(scope);
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Keys of registry tables: their addresses. */
-static const char anchors_key, cancelled_key, causes_key;
+static const char anchors_key, cancelled_key, causes_key, traces_key;
 
 static int l_cancelled_tostring(lua_State *L) {
   lua_pushliteral(L, "cancelled");
@@ -16,6 +16,8 @@ static void open_registry(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &causes_key);
+  lua_newtable(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &traces_key);
   lua_newuserdatauv(L, 0, 0); /* equal to itself alone, and nothing can be stored in it */
   lua_createtable(L, 0, 2);
   lua_pushliteral(L, "moonpool.cancelled");
@@ -93,20 +95,38 @@ bool mp_is_cancelled(lua_State *L, int index) {
   return is;
 }
 
-void mp_cause_set(lua_State *L, struct mp_task *task) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &causes_key);
+static void keep_by_task(lua_State *L, const void *table, struct mp_task *task) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, table);
   lua_insert(L, -2);
   lua_rawsetp(L, -2, task);
   lua_pop(L, 1);
-  task->has_cause = true;
 }
 
-void mp_cause_take(lua_State *L, struct mp_task *task) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &causes_key);
+static void take_by_task(lua_State *L, const void *table, struct mp_task *task) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, table);
   lua_rawgetp(L, -1, task);
   lua_pushnil(L);
   lua_rawsetp(L, -3, task);
   lua_remove(L, -2);
+}
+
+void mp_trace_set(lua_State *L, struct mp_task *task) {
+  keep_by_task(L, &traces_key, task);
+  task->has_trace = true;
+}
+
+void mp_trace_take(lua_State *L, struct mp_task *task) {
+  take_by_task(L, &traces_key, task);
+  task->has_trace = false;
+}
+
+void mp_cause_set(lua_State *L, struct mp_task *task) {
+  keep_by_task(L, &causes_key, task);
+  task->has_cause = true;
+}
+
+void mp_cause_take(lua_State *L, struct mp_task *task) {
+  take_by_task(L, &causes_key, task);
   task->has_cause = false;
 }
 

@@ -51,6 +51,10 @@ bool mp_is_cancelled(lua_State *L, int index);
 /* Reports what in `scope` failed without anybody taking it. */
 void mp_report_failed(struct mp_sched *sched, struct mp_scope *scope);
 
+/* The traceback of the last error in a task: the value at the top, popped. take pushes it, or nil, and forgets it. */
+void mp_trace_set(lua_State *L, struct mp_task *task);
+void mp_trace_take(lua_State *L, struct mp_task *task);
+
 /* Remembers that the error about to be raised in `task` is another's: the object of that other is at the top (popped).
  * If it is the error that ends `task`, the log shows both stacks. */
 void mp_cause_set(lua_State *L, struct mp_task *task);

@@ -15,6 +15,30 @@ static void cancel_member(struct mp_member *member) {
   mp_task_cancel(MP_CONTAINER(member, struct mp_task, member));
 }
 
+/* ---- what every coroutine runs ---- */
+
+/* Keeps the traceback where the error was raised: unwinding takes the stack away. A cancellation needs none. */
+static int keep_traceback(lua_State *L) {
+  struct mp_sched *sched = mp_sched_of(L);
+  if (mp_is_cancelled(L, 1)) return 1;
+  luaL_traceback(L, L, NULL, 1);
+  mp_trace_set(L, sched->current);
+  return 1;
+}
+
+static int after_body(lua_State *L, int status, lua_KContext ctx) {
+  (void)ctx;
+  return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
+}
+
+/* stack: function, arguments. A protected call, because only then may the <close> variables that an error closes wait:
+ * what lua_resume itself unwinds cannot yield. */
+static int run_body(lua_State *L) {
+  lua_pushcfunction(L, keep_traceback);
+  lua_insert(L, 1);
+  return after_body(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, after_body), 0);
+}
+
 /* ---- slots ---- */
 
 static int p_make_coroutine(lua_State *L) {
@@ -98,6 +122,7 @@ struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope) {
   task->object = NULL;
   task->on_end = NULL;
   task->scope = scope;
+  lua_pushcfunction(task->co, run_body);
   sched->n_tasks++;
   mp_scope_join(scope, &task->member);
   return task;
@@ -120,10 +145,10 @@ static void disown(struct mp_task *task) {
   }
 }
 
-/* On task->co: the error. Leaves there: the error, the traceback. */
+/* On task->co: the error. Returns the traceback, with that of the task whose error it was where it is another's. */
 static int p_trace(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
-  luaL_traceback(L, task->co, NULL, 0);
+  mp_trace_take(L, task);
   if (!task->has_cause) return 1;
   mp_cause_take(L, task); /* stack: task traceback object */
   lua_getiuservalue(L, -1, MP_TASK_VALUE);
@@ -232,6 +257,10 @@ static void end_task(struct mp_task *task, enum mp_outcome outcome, int n) {
   if (task->on_end) task->on_end(task, outcome, n);
   if (task->object) let_object_go(task, outcome);
   lua_settop(task->co, 0);
+  if (task->has_trace) {
+    mp_trace_take(sched->L, task);
+    lua_pop(sched->L, 1);
+  }
   if (task->has_cause) {
     mp_cause_take(sched->L, task);
     lua_pop(sched->L, 1);
@@ -289,7 +318,7 @@ void mp_task_run(struct mp_task *task, int n_args) {
     mp_task_queue(task, n_args);
     return;
   }
-  if (lua_status(task->co) == LUA_OK && lua_gettop(task->co) == 0) { /* whoever made it failed to give it a function */
+  if (lua_status(task->co) == LUA_OK && lua_gettop(task->co) == 1) { /* whoever made it failed to give it a function */
     end_task(task, MP_TASK_CANCELLED, 0);
     return;
   }
@@ -341,9 +370,13 @@ void mp_task_cancel(struct mp_task *task) {
   if (task->state == MP_TASK_FREE || task->cancel != MP_CANCEL_NONE) return;
   task->cancel = MP_CANCEL_ASKED;
   if (task->object) task->object->cancelled = true;
-  mp_timer_start(&task->grace, task->grace_ms);
   cancel_owned(task);
+  /* A process that is being ended is waited for to its end: who cancelled finds nothing left of it. */
+  if (task->state == MP_TASK_PARKED && task->waits_for && task->waits_for->ops->ending &&
+      task->waits_for->ops->ending(task->waits_for))
+    return;
   mp_task_wake(task, MP_WOKEN_CANCEL);
+  mp_timer_start(&task->grace, task->grace_ms);
 }
 
 /* ---- the object ---- */
@@ -383,7 +416,7 @@ static struct mp_task *task_of(struct mp_waitable *waitable) {
   return ((struct mp_task_object *)(void *)waitable)->task;
 }
 
-static const struct mp_waitable_ops task_ops = {"task", push_end, NULL, cancel_end, task_of};
+static const struct mp_waitable_ops task_ops = {.kind = "task", .push = push_end, .cancel = cancel_end, .task = task_of};
 
 void mp_task_push(lua_State *L, struct mp_task *task) {
   if (task->object) {

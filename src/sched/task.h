@@ -46,13 +46,15 @@ struct mp_task {
   uint64_t grace_ms;
   int n_args;                    /* to be given at the first resume */
   uint8_t state, cancel, woken;
+  bool has_trace;                /* the scheduler keeps the traceback of the last error in it */
   bool has_cause;                /* the scheduler keeps the traceback of an error that a wait raised in it */
   /* Once, when it has ended; the values, or the error and the traceback, stand on task->co. May be NULL. */
   void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values);
   void *ctx;                     /* borrowed: of on_end */
 };
 
-/* A slot with an empty coroutine, in `scope`; push the function and its arguments on task->co, then start it. NULL: out
+/* A slot with an empty coroutine, in `scope`; push the function and its arguments on task->co, then start it with
+ * their number (the function counts too). NULL: out
  * of memory. May run a collection. */
 struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope);
 void mp_task_run(struct mp_task *task, int n_args);   /* at once; only from the loop, never from within Lua */

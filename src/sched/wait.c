@@ -63,6 +63,14 @@ static bool whole_stack_yields(struct mp_sched *sched, lua_State *L) {
   return true;
 }
 
+/* From here on the task has its grace to end in. */
+static void raise_cancelled(lua_State *L, struct mp_task *task) {
+  task->cancel = MP_CANCEL_RAISED;
+  if (!mp_timer_started(&task->grace)) mp_timer_start(&task->grace, task->grace_ms);
+  mp_push_cancelled(L);
+  lua_error(L);
+}
+
 bool mp_may_wait(lua_State *L) {
   struct mp_sched *sched = mp_sched_of(L);
   return sched->current && sched->running == L && whole_stack_yields(sched, L);
@@ -81,11 +89,7 @@ void mp_wait_check(lua_State *L, const char *what) {
                "__gc, __close at a forced end, a load reader, a message handler)",
                what);
   task->ticket++; /* whatever was armed for an earlier wait is stale now */
-  if (task->cancel == MP_CANCEL_ASKED) {
-    task->cancel = MP_CANCEL_RAISED;
-    mp_push_cancelled(L);
-    lua_error(L);
-  }
+  if (task->cancel == MP_CANCEL_ASKED) raise_cancelled(L, task);
 }
 
 static uint64_t ms_of(double seconds) {
@@ -107,11 +111,7 @@ enum mp_woken mp_unpark(lua_State *L) {
   mp_timer_stop(&task->timer);
   mp_list_unlink(&task->waiter.node);
   task->waits_for = NULL;
-  if (task->woken == MP_WOKEN_CANCEL) {
-    task->cancel = MP_CANCEL_RAISED;
-    mp_push_cancelled(L);
-    lua_error(L);
-  }
+  if (task->cancel == MP_CANCEL_ASKED) raise_cancelled(L, task);
   return (enum mp_woken)task->woken;
 }
 
