@@ -240,7 +240,7 @@ static void let_object_go(struct mp_task *task, enum mp_outcome outcome) {
   task->object = NULL;
   mp_anchor_push(sched->L, task);
   mp_anchor_drop(sched->L, task);
-  if (outcome == MP_TASK_FAILED && scope) {
+  if (outcome == MP_TASK_FAILED && scope && !task->on_end) { /* on_end was given the error */
     mp_anchor(sched->L, object);
     mp_list_append(&scope->failed, &object->node);
     if (scope->at_once && !somebody_waits) mp_report_failed(sched, scope);
@@ -252,6 +252,7 @@ static void let_object_go(struct mp_task *task, enum mp_outcome outcome) {
 
 static void end_task(struct mp_task *task, enum mp_outcome outcome, int n) {
   struct mp_sched *sched = task->sched;
+  task->state = MP_TASK_ENDING; /* on_end may cancel the whole scope, and it is still a member */
   mp_timer_stop(&task->timer);
   mp_timer_stop(&task->grace);
   mp_list_unlink(&task->waiter.node);
@@ -374,7 +375,7 @@ static void on_grace_over(struct mp_timer *timer) {
 }
 
 void mp_task_cancel(struct mp_task *task) {
-  if (task->state == MP_TASK_FREE || task->cancel != MP_CANCEL_NONE) return;
+  if (task->state == MP_TASK_FREE || task->state == MP_TASK_ENDING || task->cancel != MP_CANCEL_NONE) return;
   task->cancel = MP_CANCEL_ASKED;
   if (task->object) task->object->cancelled = true;
   cancel_owned(task);
