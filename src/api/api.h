@@ -57,6 +57,7 @@ struct mp_call {
   bool gone;                /* the client went away before the answer ended */
   bool handler_over;        /* its response raises from now on */
   bool failing;             /* the error answer is being written */
+  bool has_own;             /* the request's own table (ctx, params …) is anchored, for its error page too */
 };
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };

@@ -20,7 +20,7 @@ static struct mp_call *take_call(struct mp_api *api) {
   call->id = ++api->next_id;
   call->on_head_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
-  call->keep = call->gone = call->handler_over = call->failing = false;
+  call->keep = call->gone = call->handler_over = call->failing = call->has_own = false;
   mp_scope_init(&call->scope, on_scope_over);
   mp_list_append(&api->calls, &call->node);
   api->n_calls++;
@@ -29,6 +29,7 @@ static struct mp_call *take_call(struct mp_api *api) {
 
 static void give_call_back(struct mp_call *call) {
   struct mp_api *api = call->api;
+  if (call->has_own) mp_anchor_drop(api->L, call);
   call->gen++;
   mp_buf_free(&call->body);
   if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
@@ -188,11 +189,6 @@ static void start_fail(struct mp_call *call, lua_State *from) {
     return;
   }
   call->failing = true;
-  if (call->on_head_ref != LUA_NOREF) {
-    luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
-    call->on_head_ref = LUA_NOREF;
-  }
-  mp_reply_init(&call->ex->reply, &call->ex->head);
   lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_fail);
   lua_pushlightuserdata(task->co, call);

@@ -41,6 +41,10 @@ static void push_box(lua_State *L, struct mp_call *call, int meta_ref, int n_use
 
 void mp_call_push(lua_State *L, struct mp_call *call) {
   push_box(L, call, call->api->request_meta, 1);
+  if (call->has_own) {
+    mp_anchor_push(L, call);
+    lua_setiuservalue(L, -2, 1);
+  }
   push_box(L, call, call->api->response_meta, 0);
 }
 
@@ -56,6 +60,10 @@ static void push_own_table(lua_State *L, int index) {
   lua_createtable(L, 0, 4);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, index, 1);
+  struct mp_call *call = ((struct mp_call_box *)lua_touserdata(L, index))->call;
+  lua_pushvalue(L, -1);
+  mp_anchor(L, call);
+  call->has_own = true;
 }
 
 /* The cached field, made by `make` (which pushes one value) the first time. */
@@ -185,11 +193,8 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
 
 /* Upvalue 1: name → number of a field, or a method. */
 static int l_request_index(lua_State *L) {
-  struct mp_call_box *box = lua_touserdata(L, 1);
-  lua_pushvalue(L, 2);
-  lua_rawget(L, lua_upvalueindex(1));
-  if (!lua_isinteger(L, -1)) return 1;
-  return push_field(L, live_call(L, box, "req"), (enum field)lua_tointeger(L, -1));
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNUMBER) return 1;
+  return push_field(L, live_call(L, lua_touserdata(L, 1), "req"), (enum field)lua_tointeger(L, -1));
 }
 
 static int l_request_newindex(lua_State *L) {

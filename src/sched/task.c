@@ -253,8 +253,8 @@ static void let_object_go(struct mp_task *task, enum mp_outcome outcome) {
 static void end_task(struct mp_task *task, enum mp_outcome outcome, int n) {
   struct mp_sched *sched = task->sched;
   task->state = MP_TASK_ENDING; /* on_end may cancel the whole scope, and it is still a member */
-  mp_timer_stop(&task->timer);
-  mp_timer_stop(&task->grace);
+  if (mp_timer_started(&task->timer)) mp_timer_stop(&task->timer);
+  if (mp_timer_started(&task->grace)) mp_timer_stop(&task->grace);
   mp_list_unlink(&task->waiter.node);
   task->waits_for = NULL;
   task->ticket++;
