@@ -15,12 +15,22 @@ static void cancel_member(struct mp_member *member) {
   mp_task_cancel(MP_CONTAINER(member, struct mp_task, member));
 }
 
+/* What the scheduler holds for a task, by address. */
+static const void *coroutine_key(const struct mp_task *task) {
+  return &task->co;
+}
+
+static const void *object_key(const struct mp_task *task) {
+  return &task->object;
+}
+
 /* ---- slots ---- */
 
 static int p_make_coroutine(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
-  task->co = lua_newthread(L);
-  mp_anchor(L, &task->co);
+  lua_State *co = lua_newthread(L);
+  mp_anchor(L, coroutine_key(task));
+  task->co = co; /* not before it is held: the line above may raise */
   return 0;
 }
 
@@ -68,7 +78,7 @@ static void free_slot(struct mp_task *task) {
   task->state = MP_TASK_FREE;
   task->ticket++;
   if (sched->n_free >= KEPT_COROUTINES) { /* after a storm the memory goes back; the slot stays for stale wakes */
-    mp_anchor_drop(sched->L, &task->co);
+    mp_anchor_drop(sched->L, coroutine_key(task));
     task->co = NULL;
   }
   sched->n_free++;
@@ -152,7 +162,7 @@ static void push_trace(struct mp_task *task) {
 static int p_keep_values(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
   int n = (int)lua_tointeger(L, 2);
-  mp_anchor_push(L, task);
+  mp_anchor_push(L, object_key(task));
   lua_createtable(L, n, 1);
   luaL_checkstack(task->co, 1, NULL);
   for (int i = 1; i <= n; i++) {
@@ -168,7 +178,7 @@ static int p_keep_values(lua_State *L) {
 
 static int p_keep_error(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
-  mp_anchor_push(L, task);
+  mp_anchor_push(L, object_key(task));
   luaL_checkstack(task->co, 1, NULL);
   lua_pushvalue(task->co, 1);
   lua_xmove(task->co, L, 1);
@@ -205,8 +215,8 @@ static void let_object_go(struct mp_task *task, enum mp_outcome outcome) {
   object->task = NULL;
   object->outcome = (uint8_t)outcome;
   task->object = NULL;
-  mp_anchor_push(sched->L, task);
-  mp_anchor_drop(sched->L, task);
+  mp_anchor_push(sched->L, object_key(task));
+  mp_anchor_drop(sched->L, object_key(task));
   if (outcome == MP_TASK_FAILED && scope) {
     mp_anchor(sched->L, object);
     mp_list_append(&scope->failed, &object->node);
@@ -386,7 +396,7 @@ static const struct mp_waitable_ops task_ops = {"task", push_end, NULL, cancel_e
 
 void mp_task_push(lua_State *L, struct mp_task *task) {
   if (task->object) {
-    mp_anchor_push(L, task);
+    mp_anchor_push(L, object_key(task));
     return;
   }
   struct mp_task_object *object = lua_newuserdatauv(L, sizeof *object, MP_TASK_USER_VALUES);
@@ -396,7 +406,7 @@ void mp_task_push(lua_State *L, struct mp_task *task) {
   mp_list_init(&object->node);
   luaL_setmetatable(L, OBJECT_NAME);
   lua_pushvalue(L, -1);
-  mp_anchor(L, task);
+  mp_anchor(L, object_key(task));
   task->object = object;
 }
 
