@@ -229,6 +229,7 @@ static void let_object_go(struct mp_task *task, enum mp_outcome outcome) {
 
 static void end_task(struct mp_task *task, enum mp_outcome outcome, int n) {
   struct mp_sched *sched = task->sched;
+  task->state = MP_TASK_ENDING; /* on_end may cancel the scope, and the task is still of it */
   mp_timer_stop(&task->timer);
   mp_timer_stop(&task->grace);
   mp_list_unlink(&task->waiter.node);
@@ -347,7 +348,7 @@ static void on_grace_over(struct mp_timer *timer) {
 }
 
 void mp_task_cancel(struct mp_task *task) {
-  if (task->state == MP_TASK_FREE || task->cancel != MP_CANCEL_NONE) return;
+  if (task->state == MP_TASK_FREE || task->state == MP_TASK_ENDING || task->cancel != MP_CANCEL_NONE) return;
   task->cancel = MP_CANCEL_ASKED;
   if (task->object) task->object->cancelled = true;
   mp_timer_start(&task->grace, task->grace_ms);

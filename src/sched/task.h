@@ -1,6 +1,6 @@
 /* task.h - one Lua coroutine that the loop runs: its slot in C, and its object in Lua.
  *
- *   new ─► ready ─► running ⇄ parked ─► ended ─► slot free again
+ *   new ─► ready ─► running ⇄ parked ─► ending ─► slot free again
  *
  * A slot owns its coroutine and keeps it from task to task: making a new one costs more than a small request. The
  * object that scripts hold (struct mp_task_object, a userdata) takes over results and errors when the task ends. A
@@ -13,7 +13,7 @@
 #include "sched/wait.h"
 #include <lua.h>
 
-enum mp_task_state { MP_TASK_FREE, MP_TASK_NEW, MP_TASK_READY, MP_TASK_RUNNING, MP_TASK_PARKED };
+enum mp_task_state { MP_TASK_FREE, MP_TASK_NEW, MP_TASK_READY, MP_TASK_RUNNING, MP_TASK_PARKED, MP_TASK_ENDING };
 enum mp_outcome { MP_TASK_RUNS, MP_TASK_DONE, MP_TASK_FAILED, MP_TASK_CANCELLED };
 enum mp_cancel { MP_CANCEL_NONE, MP_CANCEL_ASKED, MP_CANCEL_RAISED };
 
