@@ -1,4 +1,4 @@
-#include "sched/state.h"
+#include "sched/inside.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,17 +110,20 @@ void mp_cause_take(lua_State *L, struct mp_task *task) {
   task->has_cause = false;
 }
 
+void mp_report(struct mp_sched *sched, struct mp_task_object *object, struct mp_scope *scope) {
+  if (object->taken) return;
+  object->taken = true;
+  sched->n_errors++;
+  if (sched->on_unhandled) sched->on_unhandled(sched, sched->L, scope);
+}
+
 void mp_report_failed(struct mp_sched *sched, struct mp_scope *scope) {
   struct mp_list *node;
   while ((node = mp_list_pop(&scope->failed))) {
     struct mp_task_object *object = MP_CONTAINER(node, struct mp_task_object, node);
     mp_anchor_push(sched->L, object);
-    if (!object->taken) {
-      sched->n_errors++;
-      object->taken = true;
-      if (sched->on_unhandled) sched->on_unhandled(sched, sched->L, scope);
-    }
     mp_anchor_drop(sched->L, object);
+    mp_report(sched, object, scope);
     lua_pop(sched->L, 1);
   }
 }

@@ -23,7 +23,8 @@ struct mp_sched {
   struct mp_list free;
   struct mp_soon soon;
   struct mp_task **slots;     /* owned */
-  unsigned n_slots, cap_slots, n_free;
+  unsigned n_slots, cap_slots;
+  unsigned n_free, n_warm;    /* slots that are free; those of them that have a coroutine */
   unsigned n_tasks;           /* neither free nor ended */
   uint64_t n_errors;          /* errors that nobody took */
   bool parking;               /* a yield on its way down to the loop */

@@ -24,6 +24,7 @@ struct mp_task_object {
   struct mp_sched *sched;  /* borrowed */
   uint8_t outcome;         /* enum mp_outcome */
   bool taken;              /* somebody was given the error */
+  bool lost;               /* there was no memory to keep its values or its error */
   bool cancelled;          /* was asked to stop */
 };
 /* User values of the object: results (a table with n) or the error; the traceback; where spawned; reason; name. */
@@ -47,12 +48,15 @@ struct mp_task {
   int n_args;                    /* to be given at the first resume */
   uint8_t state, cancel, woken;
   bool has_cause;                /* the scheduler keeps the traceback of an error that a wait raised in it */
-  /* Once, when it has ended; the values, or the error and the traceback, stand on task->co. May be NULL. */
+  bool raised;                   /* its function ended with an error */
+  bool spent;                    /* its coroutine is not to be used again */
+  /* Once, when it has ended; the values, or the error and the traceback, stand on task->co from 1 on. Whoever sets it
+   * takes the error: the scheduler tells nobody else. May be NULL. */
   void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values);
   void *ctx;                     /* borrowed: of on_end */
 };
 
-/* A slot with an empty coroutine, in `scope`; push the function and its arguments on task->co, then start it. NULL: out
+/* A slot in `scope`; push the function and its arguments on task->co, on top of what is there, then start it. NULL: out
  * of memory. May run a collection. */
 struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope);
 void mp_task_run(struct mp_task *task, int n_args);   /* at once; only from the loop, never from within Lua */

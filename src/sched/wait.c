@@ -23,25 +23,25 @@ void mp_waitable_init(struct mp_waitable *waitable, const struct mp_waitable_ops
   mp_list_init(&waitable->waiters);
 }
 
-static void tell_group(struct mp_waiter *waiter, bool failed) {
+static bool tell_group(struct mp_waiter *waiter, bool failed) {
   struct mp_group *group = waiter->group;
+  bool decides = !group->first && (!group->all || failed);
   group->pending--;
-  bool decides = !group->all || failed;
-  if (decides && !group->first) group->first = waiter->index;
-  if (decides || group->pending == 0) mp_wake_fire(&waiter->wake);
+  if (decides) group->first = waiter->index;
+  if (!decides && group->pending > 0) return false;
+  return mp_wake_fire(&waiter->wake) && decides;
 }
 
-void mp_waitable_settle(struct mp_waitable *waitable, bool failed) {
+bool mp_waitable_settle(struct mp_waitable *waitable, bool failed) {
+  bool given = false;
   struct mp_list *node;
   waitable->settled = true;
   waitable->failed = failed;
   while ((node = mp_list_pop(&waitable->waiters))) {
     struct mp_waiter *waiter = MP_CONTAINER(node, struct mp_waiter, node);
-    if (waiter->group)
-      tell_group(waiter, failed);
-    else
-      mp_wake_fire(&waiter->wake);
+    given |= waiter->group ? tell_group(waiter, failed) : mp_wake_fire(&waiter->wake);
   }
+  return given;
 }
 
 void mp_waitable_mark(lua_State *L) {

@@ -65,7 +65,8 @@ struct mp_group {
 };
 
 void mp_waitable_init(struct mp_waitable *waitable, const struct mp_waitable_ops *ops);
-void mp_waitable_settle(struct mp_waitable *waitable, bool failed);
+/* Wakes who waits. True: somebody goes on with what it ended with. */
+bool mp_waitable_settle(struct mp_waitable *waitable, bool failed);
 
 /* Raises a Lua error unless the running function may wait: names `what` and the cause. Raises the cancellation when
  * the task was asked to end and has not been told yet. */
