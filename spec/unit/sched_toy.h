@@ -1,7 +1,7 @@
 /* A scheduler on a clock that the test turns by hand, and enough verbs in Lua to write whole programs for it:
  *
  *   spawn(f, ...)  background(f, ...)  sleep(s)  wait(t[, s])  wait_any(l[, s])  wait_all(l[, s])  cancel(t)
- *   status(t)  trace(t)  self()  now()  say(...)  scoped(f, ...)  cancel_scope()  c_yield()  c_resume(co)  own([cancel])
+ *   status(t)  trace(t)  self()  now()  say(...)  scoped(f, ...)  cancel_scope()  c_yield()  c_resume(co) own([cancel])
  *
  * What a program says, and what the scheduler tells, is kept as one line of words. Everything that can be collected is,
  * at every turn, so that what C forgets to hold is missed at once. */
@@ -22,13 +22,13 @@ struct toy {
   struct mp_log log;
   uint64_t now_ms;
   struct mp_sched sched;
-  lua_State *L;           /* owned */
+  lua_State *L;            /* owned */
   struct mp_scope forever; /* of background tasks: errors are told at once */
-  struct mp_list scopes;  /* that are not over */
+  struct mp_list scopes;   /* that are not over */
   char said[4096];
   size_t len;
-  long fail_after;        /* allocations until one fails; negative: never */
-  bool no_memory;         /* every further one fails too */
+  long fail_after; /* allocations until one fails; negative: never */
+  bool no_memory;  /* every further one fails too */
   unsigned n_over;
 };
 
@@ -230,15 +230,24 @@ static int l_own(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg verbs[] = {{"spawn", l_spawn},       {"background", l_background},
-                                 {"scoped", l_scoped},     {"cancel_scope", l_cancel_scope},
-                                 {"wait", l_wait},         {"wait_any", mp_wait_any},
-                                 {"wait_all", mp_wait_all}, {"sleep", l_sleep},
-                                 {"cancel", l_cancel},     {"status", l_status},
-                                 {"trace", l_trace},       {"self", l_self},
-                                 {"now", l_now},           {"say", l_say},
-                                 {"c_yield", l_c_yield},   {"c_resume", l_c_resume},
-                                 {"own", l_own},           {NULL, NULL}};
+static const luaL_Reg verbs[] = {{"spawn", l_spawn},
+                                 {"background", l_background},
+                                 {"scoped", l_scoped},
+                                 {"cancel_scope", l_cancel_scope},
+                                 {"wait", l_wait},
+                                 {"wait_any", mp_wait_any},
+                                 {"wait_all", mp_wait_all},
+                                 {"sleep", l_sleep},
+                                 {"cancel", l_cancel},
+                                 {"status", l_status},
+                                 {"trace", l_trace},
+                                 {"self", l_self},
+                                 {"now", l_now},
+                                 {"say", l_say},
+                                 {"c_yield", l_c_yield},
+                                 {"c_resume", l_c_resume},
+                                 {"own", l_own},
+                                 {NULL, NULL}};
 
 /* ---- opening and closing ---- */
 

@@ -23,6 +23,12 @@ void mp_object_keep(struct mp_task *task, enum mp_outcome outcome, int n_values,
 /* The object parts from its task: who waits is woken; an error that nobody waited for stays with the scope. */
 void mp_object_settle(struct mp_task *task, enum mp_outcome outcome, bool told);
 
+/* wait.c: mp_unpark that raises nothing. */
+void mp_wait_over(struct mp_task *task);
+/* Raises if the running task, which is about to wait for it, would wait for itself. */
+void mp_refuse_cycle(lua_State *L, struct mp_waitable *waitable, const char *what);
+void mp_refuse_group_cycle(lua_State *L, const struct mp_group *group, const char *what);
+
 /* state.c: nobody took this error; its object is at the top of the state's main coroutine. */
 void mp_report(struct mp_sched *sched, struct mp_task_object *object, struct mp_scope *scope);
 

@@ -148,18 +148,21 @@ void mp_object_keep(struct mp_task *task, enum mp_outcome outcome, int n_values,
   if (outcome == MP_TASK_FAILED && !told) task->sched->n_errors++; /* the line in the log is all that is left of it */
 }
 
-/* The object is at the top of L: until the end of its scope it may still find somebody to take its error. */
-static void leave_untaken(struct mp_task_object *object, struct mp_scope *scope) {
-  struct mp_sched *sched = object->sched;
-  lua_State *L = sched->L;
+/* The object is at the top of L and stays there. */
+static bool hold(lua_State *L) {
   lua_pushcfunction(L, p_hold);
   lua_pushvalue(L, -2);
-  if (!scope->at_once && lua_pcall(L, 1, 0, 0) == LUA_OK) {
+  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* Until the end of its scope it may still find somebody to take its error; at once there is nobody. */
+static void leave_untaken(struct mp_task_object *object, struct mp_scope *scope) {
+  if (!scope->at_once && hold(object->sched->L))
     mp_list_append(&scope->failed, &object->node);
-    return;
-  }
-  lua_settop(L, -2);
-  mp_report(sched, object, scope);
+  else
+    mp_report(object->sched, object, scope);
 }
 
 void mp_object_settle(struct mp_task *task, enum mp_outcome outcome, bool told) {

@@ -1,3 +1,4 @@
+#include "sched/coro.h"
 #include "sched/inside.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@ static int l_cancelled_tostring(lua_State *L) {
   return 1;
 }
 
-static void open_registry(lua_State *L) {
+static int p_open_registry(lua_State *L) {
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
   lua_newtable(L);
@@ -24,6 +25,7 @@ static void open_registry(lua_State *L) {
   lua_setfield(L, -2, "__tostring");
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &cancelled_key);
+  return 0;
 }
 
 static void run_ready(struct mp_soon *soon);
@@ -33,12 +35,15 @@ int mp_sched_init(struct mp_sched *sched, lua_State *L, struct mp_loop *loop) {
   sched->L = L;
   sched->loop = loop;
   sched->running = L;
+  mp_list_init(&sched->spare);
   mp_list_init(&sched->ready);
   mp_list_init(&sched->free);
   mp_soon_init(&sched->soon, run_ready);
   *(struct mp_sched **)lua_getextraspace(L) = sched;
-  open_registry(L);
-  return 0;
+  lua_pushcfunction(L, p_open_registry);
+  if (lua_pcall(L, 0, 0, 0) == LUA_OK) return 0;
+  lua_pop(L, 1);
+  return -ENOMEM;
 }
 
 void mp_sched_deinit(struct mp_sched *sched) {
@@ -49,6 +54,7 @@ void mp_sched_deinit(struct mp_sched *sched) {
     free(sched->slots[i]);
   }
   free(sched->slots);
+  mp_coro_free(sched);
 }
 
 /* What becomes ready meanwhile waits for the next turn: a task that only yields must not starve the sockets. */

@@ -42,6 +42,7 @@ static int l_body(lua_State *L) {
 static int p_make_coroutine(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
   lua_State *co = lua_newthread(L);
+  mp_coro_claim(co);
   mp_anchor(L, mp_coroutine_key(task));
   task->co = co; /* not before it is held: the line above may raise */
   return 0;
@@ -86,8 +87,8 @@ fail:
   return NULL;
 }
 
-/* At the front with its coroutine: the warmest is used first. Without one at the end: after a storm the memory goes back,
- * the slot stays for stale wakes. */
+/* At the front with its coroutine: the warmest is used first. Without one at the end: after a storm the memory goes
+ * back, the slot stays for stale wakes. */
 static void free_slot(struct mp_task *task) {
   struct mp_sched *sched = task->sched;
   task->state = MP_TASK_FREE;
@@ -199,10 +200,8 @@ static void forget(struct mp_task *task) {
 static void end_task(struct mp_task *task, enum mp_outcome outcome, int n) {
   bool told = task->on_end != NULL;
   task->state = MP_TASK_ENDING; /* on_end may cancel the scope, and the task is still of it */
-  mp_timer_stop(&task->timer);
+  mp_wait_over(task);
   mp_timer_stop(&task->grace);
-  mp_list_unlink(&task->waiter.node);
-  task->waits_for = NULL;
   task->ticket++;
   disown(task);
   task->sched->n_tasks--;
