@@ -1,7 +1,7 @@
 /* What a task is to scripts: it runs, waits, ends once; its values and its error are kept for whoever asks. */
 #include "sched_toy.h"
 
-#define SENTENCE(name, program, words)                                                                                \
+#define SENTENCE(name, program, words)                                                                                 \
   static void name(void **state) {                                                                                     \
     (void)state;                                                                                                       \
     says(program, words);                                                                                              \
@@ -90,9 +90,7 @@ SENTENCE(that_fails_is_not_told_when_somebody_waited_late,
          "say(pcall(wait, t))\n",
          "false program:1: heard")
 
-SENTENCE(that_fails_is_told_though_nobody_ever_held_it,
-         "error({})\n",
-         "untaken(table)")
+SENTENCE(that_fails_is_told_though_nobody_ever_held_it, "error({})\n", "untaken(table)")
 
 SENTENCE(that_raises_cancelled_by_itself_has_failed,
          "local t = spawn(function() error(cancelled) end)\n"
@@ -226,18 +224,20 @@ SENTENCE(cannot_wait_where_lua_itself_calls_and_is_told_so,
          "why(table.sort, { 2, 1 }, function() wait_all { t } end)\n",
          "false said false said false said false said false said false said false said")
 
-SENTENCE(can_take_what_has_ended_where_it_cannot_wait,
-         "local t = spawn(function() return 3 end)\n"
-         "sleep(1)\n"
-         "local got\n"
-         "table.sort({ 2, 1 }, function() got = wait(t) + wait_all({ t })[1] + select(2, wait_any { t }) return true end)\n"
-         "say(got)\n",
-         "9")
+SENTENCE(
+    can_take_what_has_ended_where_it_cannot_wait,
+    "local t = spawn(function() return 3 end)\n"
+    "sleep(1)\n"
+    "local got\n"
+    "table.sort({ 2, 1 }, function() got = wait(t) + wait_all({ t })[1] + select(2, wait_any { t }) return true end)\n"
+    "say(got)\n",
+    "9")
 
 /* ---- several at once ---- */
 
 SENTENCE(may_be_the_first_of_several_and_the_others_go_on,
-         "local function after(s, ...) local r = table.pack(...) return spawn(function() sleep(s) return table.unpack(r, 1, r.n) end) end\n"
+         "local function after(s, ...) local r = table.pack(...) return spawn(function() sleep(s) return "
+         "table.unpack(r, 1, r.n) end) end\n"
          "local slow, quick = after(3, 'slow'), after(1, 'quick', nil, 'x')\n"
          "say(wait_any { slow, quick })\n"
          "say(wait_any { slow, quick })\n"
@@ -290,6 +290,16 @@ SENTENCE(first_failure_cancels_the_others_joins_them_and_is_raised,
          "say(pcall(wait_all, { slow, bad }))\n"
          "say(status(slow), now())\n",
          "closed false bad cancelled 2000")
+
+SENTENCE(failure_is_raised_though_another_waits_for_who_waits,
+         "local me = self()\n"
+         "local bad = spawn(function() sleep(1) error('bad', 0) end)\n"
+         "local back = spawn(function() pcall(sleep, 9) sleep(0.5) pcall(wait, me) end)\n"
+         "sleep(0.5)\n"
+         "cancel(back)\n"
+         "say(pcall(wait_all, { bad, back }))\n"
+         "say(now())\n",
+         "false bad 2500")
 
 SENTENCE(further_failures_are_told,
          "local a = spawn(function() pcall(sleep, 60) error('second', 0) end)\n"
@@ -525,7 +535,8 @@ SENTENCE(coroutine_itself_belongs_to_the_scheduler,
          "say((coroutine.resume(co)), (pcall(coroutine.close, co)))\n"
          "local me, is_main = coroutine.running()\n"
          "say(is_main, coroutine.isyieldable(), coroutine.status(me), (coroutine.resume(me)))\n"
-         "say(coroutine.wrap(function() return coroutine.status(me), (coroutine.resume(me)), coroutine.isyieldable() end)())\n",
+         "say(coroutine.wrap(function() return coroutine.status(me), (coroutine.resume(me)), coroutine.isyieldable() "
+         "end)())\n",
          "normal false cannot resume non-suspended coroutine false mine false false true false running false "
          "normal false true")
 
@@ -541,44 +552,47 @@ SENTENCE(cannot_yield_outside_every_coroutine,
          "attempt to yield from outside a coroutine true attempt to yield across a C-call boundary")
 
 SENTENCE(that_c_code_makes_yield_fails,
-         "local t = spawn(function() local x <close> = setmetatable({}, { __close = function() say 'closed' end }) c_yield(1) end)\n"
+         "local t = spawn(function() local x <close> = setmetatable({}, { __close = function() say 'closed' end }) "
+         "c_yield(1) end)\n"
          "say(pcall(wait, t))\n"
          "say(wait(spawn(function() sleep(1) return 'well' end)))\n",
          "closed false attempt to yield from outside a coroutine well")
 
-SENTENCE(cannot_wait_in_what_c_code_resumes,
-         "say(c_resume(coroutine.create(function() say(pcall(sleep, 1)) end)))\n"
-         "say(c_resume(coroutine.create(function() say(pcall(coroutine.wrap(function() sleep(1) end))) end)))\n"
-         "say(c_resume(coroutine.create(function() say(coroutine.wrap(function() coroutine.yield 'fine' end)()) end)))\n"
-         "sleep(1)\n"
-         "say(now())\n",
-         "false sleep: cannot wait inside a coroutine that a module written in C resumed 0 "
-         "false program:2: sleep: cannot wait inside a coroutine that a module written in C resumed 0 fine 0 1000")
+SENTENCE(
+    cannot_wait_in_what_c_code_resumes,
+    "say(c_resume(coroutine.create(function() say(pcall(sleep, 1)) end)))\n"
+    "say(c_resume(coroutine.create(function() say(pcall(coroutine.wrap(function() sleep(1) end))) end)))\n"
+    "say(c_resume(coroutine.create(function() say(coroutine.wrap(function() coroutine.yield 'fine' end)()) end)))\n"
+    "sleep(1)\n"
+    "say(now())\n",
+    "false sleep: cannot wait inside a coroutine that a module written in C resumed 0 "
+    "false program:2: sleep: cannot wait inside a coroutine that a module written in C resumed 0 fine 0 1000")
 
-SENTENCE(coroutines_do_what_luas_own_do,
-         "local co = coroutine.create(function(...) local a = coroutine.yield(...) return a end)\n"
-         "say(coroutine.resume(co, 1, nil, 3))\n"
-         "say(coroutine.status(co), coroutine.resume(co, 'r'))\n"
-         "say(coroutine.status(co), coroutine.resume(co))\n"
-         "say((pcall(coroutine.wrap(function() end))), (pcall(coroutine.create, 1)), (pcall(coroutine.resume, 1)))\n"
-         "local gen = coroutine.wrap(function() coroutine.yield(1) end)\n"
-         "gen() gen()\n"
-         "say(select(2, pcall(gen)))\n"
-         "local c = coroutine.create(function()\n"
-         "  local x <close> = setmetatable({}, { __close = function(_, e) say('closed', e) error('in close', 0) end })\n"
-         "  coroutine.yield()\n"
-         "end)\n"
-         "coroutine.resume(c)\n"
-         "say(coroutine.close(c))\n"
-         "say(coroutine.status(c), coroutine.close(c))\n"
-         "local w = coroutine.wrap(function()\n"
-         "  local x <close> = setmetatable({}, { __close = function(_, e) say('wrap', e) end })\n"
-         "  error('e', 0)\n"
-         "end)\n"
-         "say(pcall(w))\n"
-         "say(coroutine.isyieldable(coroutine.create(function() end)))\n",
-         "true 1 nil 3 suspended true r dead false cannot resume dead coroutine true false false cannot "
-         "resume dead coroutine closed nil false in close dead true wrap e false e true")
+SENTENCE(
+    coroutines_do_what_luas_own_do,
+    "local co = coroutine.create(function(...) local a = coroutine.yield(...) return a end)\n"
+    "say(coroutine.resume(co, 1, nil, 3))\n"
+    "say(coroutine.status(co), coroutine.resume(co, 'r'))\n"
+    "say(coroutine.status(co), coroutine.resume(co))\n"
+    "say((pcall(coroutine.wrap(function() end))), (pcall(coroutine.create, 1)), (pcall(coroutine.resume, 1)))\n"
+    "local gen = coroutine.wrap(function() coroutine.yield(1) end)\n"
+    "gen() gen()\n"
+    "say(select(2, pcall(gen)))\n"
+    "local c = coroutine.create(function()\n"
+    "  local x <close> = setmetatable({}, { __close = function(_, e) say('closed', e) error('in close', 0) end })\n"
+    "  coroutine.yield()\n"
+    "end)\n"
+    "coroutine.resume(c)\n"
+    "say(coroutine.close(c))\n"
+    "say(coroutine.status(c), coroutine.close(c))\n"
+    "local w = coroutine.wrap(function()\n"
+    "  local x <close> = setmetatable({}, { __close = function(_, e) say('wrap', e) end })\n"
+    "  error('e', 0)\n"
+    "end)\n"
+    "say(pcall(w))\n"
+    "say(coroutine.isyieldable(coroutine.create(function() end)))\n",
+    "true 1 nil 3 suspended true r dead false cannot resume dead coroutine true false false cannot "
+    "resume dead coroutine closed nil false in close dead true wrap e false e true")
 
 SENTENCE(nests_coroutines_as_deep_as_lua_does,
          "local function nest(n) if n == 0 then sleep(1) return 'bottom' end return coroutine.wrap(nest)(n - 1) end\n"
@@ -611,7 +625,6 @@ static void may_have_its_scope_cancelled_by_its_own_end(void **state) {
   toy_close(toy);
 }
 
-
 /* ---- slots, wakes and scopes ---- */
 
 static struct mp_task *run_one(struct toy *toy, const char *program) {
@@ -624,7 +637,10 @@ static struct mp_task *run_one(struct toy *toy, const char *program) {
 }
 
 static void reuses_its_coroutine_however_the_last_one_ended(void **state) {
-  static const char *const programs[] = {"return 1, 2, 3", "error 'x'", "sleep(1)", "cancel(self()) sleep(1)",
+  static const char *const programs[] = {"return 1, 2, 3",
+                                         "error 'x'",
+                                         "sleep(1)",
+                                         "cancel(self()) sleep(1)",
                                          "pcall(error) debug.sethook(function() say 'hook' end, 'l')",
                                          "local x <close> = setmetatable({}, {__close = function() error 'y' end})"};
   (void)state;
@@ -964,6 +980,7 @@ int main(void) {
       cmocka_unit_test(list_may_change_while_it_is_waited_for),
       cmocka_unit_test(all_time_out_and_go_on),
       cmocka_unit_test(first_failure_cancels_the_others_joins_them_and_is_raised),
+      cmocka_unit_test(failure_is_raised_though_another_waits_for_who_waits),
       cmocka_unit_test(further_failures_are_told),
       cmocka_unit_test(failure_before_the_wait_is_found),
       cmocka_unit_test(cancel_does_not_take_the_place_of_a_failure_that_was_given),

@@ -91,13 +91,17 @@ static void refuse_self(lua_State *L, const struct several *several, const char 
 }
 
 /* Parks until the group says so; `k` unlinks what is left. */
+static int park_linked(lua_State *L, struct several *several, double timeout_s, lua_KFunction k) {
+  begin_all(L, several);
+  link_unsettled(L, several);
+  return mp_park(L, timeout_s, k, 0);
+}
+
 static int park_for(lua_State *L, struct several *several, const char *what, double timeout_s, lua_KFunction k) {
   mp_wait_check(L, what);
   refuse_self(L, several, what);
   mp_refuse_group_cycle(L, &several->group, what);
-  begin_all(L, several);
-  link_unsettled(L, several);
-  return mp_park(L, timeout_s, k, 0);
+  return park_linked(L, several, timeout_s, k);
 }
 
 static int push_item(lua_State *L, int i) {
@@ -179,7 +183,8 @@ static int join_and_raise(lua_State *L, struct several *several, int failed) {
     if (!waitable->settled && waitable->ops->cancel) waitable->ops->cancel(waitable);
   }
   if (all_settled(several) || !mp_may_wait(L) || task->cancel == MP_CANCEL_ASKED) return push_item(L, failed);
-  return park_for(L, several, "wait_all", -1, after_join);
+  mp_wait_check(L, "wait_all");
+  return park_linked(L, several, -1, after_join); /* even those that wait for this task end now */
 }
 
 static int after_all(lua_State *L, int status, lua_KContext ctx) {

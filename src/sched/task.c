@@ -305,8 +305,20 @@ static void on_timeout(struct mp_timer *timer) {
   mp_task_wake(MP_CONTAINER(timer, struct mp_task, timer), MP_WOKEN_TIMEOUT);
 }
 
+/* Its wait was given an error and has not raised it yet; nobody else will hear of that error. */
+static bool holds_error(const struct mp_task *task) {
+  if (task->group) return task->group->first && task->group->waiters[task->group->first - 1].on->failed;
+  return task->state == MP_TASK_READY && task->waits_for && task->waits_for->settled && task->waits_for->failed;
+}
+
 static void on_grace_over(struct mp_timer *timer) {
-  abort_task(MP_CONTAINER(timer, struct mp_task, grace));
+  struct mp_task *task = MP_CONTAINER(timer, struct mp_task, grace);
+  if (!holds_error(task)) {
+    abort_task(task);
+    return;
+  }
+  mp_task_wake(task, MP_WOKEN_CANCEL);
+  mp_timer_start(&task->grace, 1);
 }
 
 void mp_task_cancel(struct mp_task *task) {

@@ -55,6 +55,7 @@ struct mp_task {
   uint64_t grace_ms;
   int n_args; /* to be given at the first resume */
   uint8_t state, cancel, woken;
+  bool on_walk;   /* being looked at while cycles are sought */
   bool has_cause; /* the scheduler keeps the traceback of an error that a wait raised in it */
   bool raised;    /* its function ended with an error */
   bool spent;     /* its coroutine is not to be used again */

@@ -158,7 +158,7 @@ struct walk {
   int most; /* steps left: beyond that nobody looks */
 };
 
-static int hangs_on_self(struct walk *walk, struct mp_waitable *waitable, int depth);
+static int hangs(struct walk *walk, struct mp_waitable *waitable, int depth);
 
 /* All are needed: one is enough to hang. Any will do: it hangs if every one does. */
 static int group_hangs(struct walk *walk, const struct mp_group *group, int depth) {
@@ -166,20 +166,27 @@ static int group_hangs(struct walk *walk, const struct mp_group *group, int dept
   for (int i = 0; i < group->n; i++) {
     const struct mp_waiter *waiter = &group->waiters[i];
     if (waiter->on->settled) continue;
-    length = hangs_on_self(walk, waiter->on, depth);
+    length = hangs(walk, waiter->on, depth);
     if (group->all ? length > 0 : length == 0) return length;
   }
   return length;
 }
 
-/* How many tasks the way back to the running one leads through; 0: it does not. */
-static int hangs_on_self(struct walk *walk, struct mp_waitable *waitable, int depth) {
+/* Not 0: it cannot end before the running task does, and the way back leads through so many tasks. Who is met again on
+ * the way opens no way out. */
+static int hangs(struct walk *walk, struct mp_waitable *waitable, int depth) {
   struct mp_task *task = waitable->ops->task ? waitable->ops->task(waitable) : NULL;
+  int length = 0;
   if (!task || walk->most-- <= 0) return 0;
-  if (task == walk->self) return depth;
+  if (task == walk->self || task->on_walk) return depth;
   if (task->state != MP_TASK_PARKED) return 0;
-  if (task->waits_for) return hangs_on_self(walk, task->waits_for, depth + 1);
-  return task->group ? group_hangs(walk, task->group, depth + 1) : 0;
+  task->on_walk = true;
+  if (task->waits_for)
+    length = hangs(walk, task->waits_for, depth + 1);
+  else if (task->group)
+    length = group_hangs(walk, task->group, depth + 1);
+  task->on_walk = false;
+  return length;
 }
 
 static void raise_cycle(lua_State *L, const char *what, int length) {
@@ -192,7 +199,7 @@ static void raise_cycle(lua_State *L, const char *what, int length) {
 
 void mp_refuse_cycle(lua_State *L, struct mp_waitable *waitable, const char *what) {
   struct walk walk = {mp_sched_of(L)->current, 128};
-  int length = hangs_on_self(&walk, waitable, 1);
+  int length = hangs(&walk, waitable, 1);
   if (length > 0) raise_cycle(L, what, length);
 }
 
