@@ -416,6 +416,22 @@ SENTENCE(has_what_is_left_of_its_close_variables_run_when_its_grace_is_over,
          "false sleep: cannot wait inside a function that Lua's own C code calls (a sort or gsub callback, "
          "__tostring, __gc, __close at a forced end, a load reader, a message handler) cancelled 3000")
 
+SENTENCE(raises_the_error_it_was_given_before_it_is_ended_by_force,
+         "local t = spawn(function()\n"
+         "  pcall(sleep, 9)\n"
+         "  local deaf = spawn(function() while true do pcall(sleep, 9) end end)\n"
+         "  local bad = spawn(function() sleep(0.5) error('bad', 0) end)\n"
+         "  say(pcall(wait_all, { deaf, bad }))\n"
+         "  say(now())\n"
+         "  sleep(1)\n"
+         "  say 'never'\n"
+         "end)\n"
+         "sleep(0.5)\n"
+         "cancel(t)\n"
+         "pcall(wait, t)\n"
+         "say(status(t), now())\n",
+         "false bad 2500 cancelled 2501")
+
 SENTENCE(that_fails_while_it_is_closed_by_force_is_told,
          "local t = spawn(function()\n"
          "  local a <close> = setmetatable({}, { __close = function() error('in close', 0) end })\n"
@@ -993,6 +1009,7 @@ int main(void) {
       cmocka_unit_test(waits_in_its_close_variables_after_an_error),
       cmocka_unit_test(waits_in_its_close_variables_after_a_cancel),
       cmocka_unit_test(has_what_is_left_of_its_close_variables_run_when_its_grace_is_over),
+      cmocka_unit_test(raises_the_error_it_was_given_before_it_is_ended_by_force),
       cmocka_unit_test(that_fails_while_it_is_closed_by_force_is_told),
       cmocka_unit_test(that_fails_in_a_close_after_a_cancel_is_told),
       cmocka_unit_test(closes_its_own_coroutines_innermost_first_when_it_is_ended_by_force),
