@@ -24,18 +24,35 @@ local function is_folder(path)
   return errno == 21 -- EISDIR
 end
 
--- → the app's file, and its folder with a slash at the end ("" for the one we are in)
+-- → the app's file, its folder with a slash at the end, and its name in there
 local function locate(path)
   if is_folder(path) then
     path = path:gsub("/*$", "/") .. "app.lua"
   end
-  path = path:gsub("^%./+", "")
-  return path, path:match("^(.*/)[^/]*$") or ""
+  local folder, name = path:match("^(.*/)([^/]*)$")
+  return path, folder or "./", name or path
+end
+
+-- As loadfile, but messages name the file as it is called in the app's folder.
+local function load_body(path, name)
+  local file, why = io.open(path, "rb")
+  local text
+  if file then
+    text, why = file:read("a")
+    file:close()
+  end
+  if not text then
+    error("cannot read the app: " .. (why:find(path, 1, true) and why or path .. ": " .. why), 0)
+  end
+  local body, message = load(text:gsub("^\u{FEFF}", ""):gsub("^#[^\n]*", ""), "@" .. name)
+  if not body then
+    error(message, 0)
+  end
+  return body
 end
 
 -- A module of the app comes before one of the same name that is installed on the machine.
-local function add_paths(folder)
-  local base = folder == "" and "./" or folder
+local function add_paths(base)
   package.path = table.concat({
     base .. "?.lua", base .. "?/init.lua", base .. "lua/?.lua", base .. "lua/?/init.lua",
     base .. "lua_modules/share/lua/5.4/?.lua", base .. "lua_modules/share/lua/5.4/?/init.lua", package.path,
@@ -47,15 +64,11 @@ end
 --- what the app file raises.
 ---@param path string
 function M.load(path)
-  local file, folder = locate(path)
+  local file, folder, name = locate(path)
   add_paths(folder)
-  local body, why = loadfile(file)
-  if not body then
-    error(why, 0)
-  end
-  local target = body()
+  local target = load_body(file, name)()
   if not app_module.is_app(target) and not app_module.is_callable(target) then
-    error(("%s: an app file must return an app or a function(req, res), got %s"):format(file, type(target)), 0)
+    error(("%s: an app file must return an app or a function(req, res), got %s"):format(name, type(target)), 0)
   end
   local handle, fail, hooks = dispatch.build(target)
   local on_stop = hooks.on_stop

@@ -117,7 +117,7 @@ end
 local function new_dispatcher(root_app)
   local static = {}                                  -- method → path → run(req, res)
   local root                                         -- the site of root_app; nil: look at everything again
-  local site_of = setmetatable({}, { __mode = "k" }) -- request → the mounted site that it has entered
+  local failed_in = {}                               -- a request's id → the mounted site that an error left
 
   local function report(err, traceback)
     core.log("error", "the error page failed: " .. traceback)
@@ -128,15 +128,23 @@ local function new_dispatcher(root_app)
     errors.answer(page_of(site), req, res, errors.describe(e), report)
   end
 
+  -- Leaving a mounted site by an error: the innermost is remembered for `fail`, which is called when nothing has been
+  -- answered yet, and forgets it.
+  local visit_meta = { __close = function(visit, err)
+    if err == nil then
+      core.set_base(visit.req, visit.site.parent.base)
+    elseif err ~= core.cancelled and not core.answered(visit.res) then
+      failed_in[visit.id] = failed_in[visit.id] or visit.site
+    end
+  end }
+
   -- The step that leads from a site into one mounted in it.
   local function entry(child)
-    return function(req, _, next)
-      local outside = site_of[req]
-      site_of[req] = child
+    return function(req, res, next)
       core.set_base(req, child.base)
+      local visit <close> = setmetatable({ req = req, res = res, id = req.id, site = child }, visit_meta)
       next()
-      core.set_base(req, child.parent.base)
-      site_of[req] = outside
+      return visit
     end
   end
 
@@ -260,10 +268,13 @@ local function new_dispatcher(root_app)
     if not root then
       look()
     end
-    answer(site_of[req] or root, req, res, err)
+    local id = req.id
+    local site = failed_in[id] or root
+    failed_in[id] = nil
+    answer(site, req, res, err)
   end
 
-  return handle, fail
+  return handle, fail, static
 end
 
 ---- hooks
@@ -340,11 +351,12 @@ end
 ---@param target table|function
 function M.build(target)
   local app = app_module.is_app(target) and target or app_module.new()
-  local handle, fail = new_dispatcher(app)
+  local handle, fail, static = new_dispatcher(app)
   if app ~= target then
-    handle = plain(target, fail)
+    handle, static = plain(target, fail), nil
   end
   return handle, fail, {
+    static = static, -- what stands in it the core calls by itself; `handle` fills it and finds the rest
     on_start = function()
       for _, fn in ipairs(hooks_of(app, "start")) do
         fn()

@@ -13,10 +13,12 @@ local M = {
   random = core.random,
   run = core.run,
   running = core.running,
+  settings = core.settings,
   sleep = core.sleep,
   spawn = core.spawn,
   stats = core.stats,
   time = core.time,
+  url = { encode = core.url_encode, decode = core.url_decode },
   wait = core.wait,
   wait_all = core.wait_all,
   wait_any = core.wait_any,
@@ -34,19 +36,6 @@ for _, level in ipairs { "debug", "info", "warn", "error" } do
     end
     core.log(level, message, fields)
   end
-end
-
-M.url = { encode = core.url_encode }
-
---- moonpool.url.decode(s[, plus]): with `plus`, "+" is a space. A bad escape: nil, message.
----@param text string
----@param plus boolean?
-function M.url.decode(text, plus)
-  local decoded = core.url_decode(text, plus)
-  if not decoded then
-    return nil, "malformed escape"
-  end
-  return decoded
 end
 
 return M

@@ -27,16 +27,12 @@ local function execute(command)
     return true -- there is a shell
   end
   command = check_string(command, 1, "execute")
-  local argv = { "/bin/sh", "-c", command }
   local result, message, code
-  if core.yieldable() then
-    result, message, code = core.spawn(argv)
-    if result then
-      result, message, code = core.wait(result)
-    end
+  if not core.yieldable() then
+    result, message, code = pipe.run_blocking(command)
   else
-    argv.stdout, argv.stderr = "log", "log"
-    result, message, code = core.blocking_run(argv)
+    result, message, code = core.spawn { "/bin/sh", "-c", command } -- its output goes to the log
+    result = result and core.wait(result)
   end
   if not result then
     return nil, message, code

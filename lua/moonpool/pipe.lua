@@ -31,6 +31,13 @@ local function bad_descriptor()
   return nil, "Bad file descriptor", "EBADF"
 end
 
+--- Output that was meant for the log, of a command that was run to its end at once.
+function M.log_output(text)
+  for line in (text or ""):gmatch("[^\n]+") do
+    core.log("info", line)
+  end
+end
+
 ---- the two ways of running the command
 
 local function shell(command, options)
@@ -68,10 +75,11 @@ function OPEN.live.w(command)
 end
 
 function OPEN.blocking.r(command)
-  local result, message, code = core.blocking_run(shell(command, { stderr = "log" }))
+  local result, message, code = core.blocking_run(shell(command, {}))
   if not result then
     return nil, message, code
   end
+  M.log_output(result.stderr)
   return { _result = result, _reader = reader.new(source_of(result)) }
 end
 
@@ -90,19 +98,28 @@ function M.open(command, mode)
   return setmetatable(handle, metatable)
 end
 
-local function end_process(handle)
+local function stream_of(handle)
   local process = handle._process
-  local stream = handle._mode == "r" and process.stdout or process.stdin
-  stream:close()
-  return core.wait(process)
+  return handle._mode == "r" and process.stdout or process.stdin
+end
+
+local function end_process(handle)
+  stream_of(handle):close()
+  return core.wait(handle._process)
 end
 
 local function end_blocking(handle)
   if handle._result then
     return handle._result
   end
-  local input = table.concat(handle._written)
-  return core.blocking_run(shell(handle._command, { input = input, stdout = "log", stderr = "log" }))
+  return M.run_blocking(handle._command, table.concat(handle._written))
+end
+
+--- Runs a command to its end, its output to the log. → its result, or nil, message, code
+function M.run_blocking(command, input)
+  local result, message, code = core.blocking_run(shell(command, { input = input, stderr = "stdout" }))
+  M.log_output(result and result.stdout)
+  return result, message, code
 end
 
 ---- the methods of files
@@ -212,8 +229,22 @@ function M.is_closed(handle)
   return handle._closed or false
 end
 
-function metatable.__close(handle)
-  if not handle._closed then
+-- Left by an error, nobody is interested in the command any more: it is stopped, not waited for. Where nothing can wait
+-- that is left to its scope.
+local function abandon(handle)
+  handle._closed = true
+  stream_of(handle):close()
+  if core.yieldable() then
+    handle._process:stop()
+  end
+end
+
+function metatable.__close(handle, err)
+  if handle._closed then
+    return
+  elseif err ~= nil and handle._process then
+    abandon(handle)
+  elseif err == nil then
     handle:close()
   end
 end

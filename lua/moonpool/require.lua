@@ -17,13 +17,23 @@ local MAX_DEPTH = 60
 local loading = {}                                    -- name → { owner, over, depth, thread }
 local waits_for = setmetatable({}, { __mode = "k" })  -- task → the entry it waits for
 
+-- Raises with the position of the call of require.
+local function raise(message)
+  local level = 2
+  while debug.getinfo(level, "f").func ~= M.body do
+    level = level + 1
+  end
+  local outer = debug.getinfo(level + 1, "f")
+  error(message, level + (outer and outer.func == M.require and 2 or 1))
+end
+
 -- As luaL_checkstring: numbers are strings.
 local function check_name(name, given)
   if type(name) == "number" then
     return tostring(name)
   elseif type(name) ~= "string" then
     local got = given == 0 and "no value" or type(name)
-    error(("bad argument #1 to 'require' (string expected, got %s)"):format(got), 3)
+    raise(("bad argument #1 to 'require' (string expected, got %s)"):format(got))
   end
   return name
 end
@@ -31,7 +41,7 @@ end
 local function find_loader(name)
   local searchers = package.searchers
   if type(searchers) ~= "table" then
-    error("'package.searchers' must be a table", 3)
+    raise "'package.searchers' must be a table"
   end
   local tried = {}
   local i = 1
@@ -47,7 +57,7 @@ local function find_loader(name)
     end
     i = i + 1
   end
-  error(("module '%s' not found:%s"):format(name, table.concat(tried)), 3)
+  raise(("module '%s' not found:%s"):format(name, table.concat(tried)))
 end
 
 -- A coroutine that was dropped in the middle of a body never ends it.
@@ -107,7 +117,7 @@ local function enter(name, me)
     thread = setmetatable({ (coroutine.running()) }, { __mode = "v" }),
   }
   if entry.depth > MAX_DEPTH then
-    error(("stack overflow (module '%s' is required by its own body)"):format(name), 3)
+    raise(("stack overflow (module '%s' is required by its own body)"):format(name))
   end
   loading[name] = setmetatable(entry, entry_meta)
   return entry
@@ -132,12 +142,12 @@ local function in_the_way(name, me)
   if not entry or is_over(entry) or waits_for_me(entry, me) then
     return nil
   elseif not core.yieldable() then
-    error(("module '%s' is being loaded by another task, and this place cannot wait for it"):format(name), 3)
+    raise(("module '%s' is being loaded by another task, and this place cannot wait for it"):format(name))
   end
   return entry
 end
 
-function M.require(...)
+function M.body(...)
   local name = check_name(..., select("#", ...))
   if loaded[name] then
     return loaded[name]
@@ -155,5 +165,8 @@ function M.require(...)
   local value, extra = run_body(name, loader, data, enter(name, me))
   return value, extra
 end
+
+-- As a C function where the core offers one: a tail call of a Lua function would lose the line that called it.
+M.require = core.native and core.native(M.body) or M.body
 
 return M

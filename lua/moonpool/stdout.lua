@@ -39,11 +39,11 @@ end
 
 --- Writes text; each whole line becomes a line of the log.
 function M.write(handle, text)
-  local from = 1
-  for line, after in text:gmatch("([^\n]*)\n()") do
-    hold(handle, line)
+  local from, at = 1, text:find("\n", 1, true)
+  while at do
+    hold(handle, text:sub(from, at - 1))
     log_held(handle)
-    from = after
+    from, at = at + 1, text:find("\n", at + 1, true)
   end
   hold(handle, text:sub(from))
   if handle._size >= LONGEST_LINE then

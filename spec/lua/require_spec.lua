@@ -1,4 +1,4 @@
-local fake = require "fake_core"
+local fake = require "spec.support.fake_core"
 
 describe("require", function()
   local core, require_module, folder

@@ -1,10 +1,4 @@
-local fake = require "fake_core"
-
-describe("Lua", function()
-  it("is 5.4", function()
-    assert.equal("Lua 5.4", _VERSION)
-  end)
-end)
+local fake = require "spec.support.fake_core"
 
 describe("the router", function()
   local router, tree

@@ -19,7 +19,7 @@ describe("a start", function()
   local broken = {
     { "a syntax error", "local moonpool = require 'moonpool'\nlocal x = = 1\n", "app%.lua:2: unexpected symbol" },
     { "an error at load", "local a\n\nprint(a.b)\n", "app%.lua:3: .*attempt to index" },
-    { "a module that is missing", "return require 'no.such.module'\n", "app%.lua:1: .*no%.such%.module" },
+    { "a module that is missing", "local x = require 'no.such.module'\nreturn x\n", "app%.lua:1: .*no%.such%.module" },
     { "nothing returned", "local moonpool = require 'moonpool'\n", "app%.lua" },
     { "a number returned", "return 5\n\n", "app%.lua" },
     { "os.exit at load", "os.exit(0)\nreturn function() end\n", "app%.lua" },

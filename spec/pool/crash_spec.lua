@@ -53,9 +53,9 @@ describe("a worker that dies", function()
     s = server.start { app = app }
     local dead = s:worker()
     s:get "/"
-    require("host").kill(dead, "SEGV")
+    require("host").kill(dead, "ABRT")
     replaced(dead, 1)
-    s.crashed = true
+    s:wait_log(("%d.*SIGABRT"):format(dead))
     assert.are.equal(tostring(s:worker()), s:get("/").body)
   end)
 

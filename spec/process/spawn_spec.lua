@@ -79,7 +79,7 @@ app:get("/group", function(_, res)
   res:text(p.pid .. " " .. stat:match "%) %S %d+ (%d+)" .. " " .. own:match "%) %S %d+ (%d+)")
 end)
 app:get("/signals", function(_, res)
-  res:text(moonpool.run({ "grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status" }).stdout)
+  res:text(moonpool.run({ "cat", "/proc/self/status" }).stdout)
 end)
 app:get("/fds", function(_, res)
   local leak = assert(io.open("/dev/zero"))
@@ -193,7 +193,7 @@ describe("a process", function()
     s:get "/many-missing"
     local before = proc.count_fds(s:worker())
     s:get "/many-missing"
-    assert.are.equal(before, proc.count_fds(s:worker()))
+    wait.until_true(function() return proc.count_fds(s:worker()) <= before end, 1, "no descriptor more")
     assert.are.same({}, proc.zombies(s:worker()))
   end)
 
@@ -234,7 +234,10 @@ describe("a process", function()
   end)
 
   it("starts with no signal blocked, ignored or caught (row 23)", function()
-    for line in s:get("/signals").body:gmatch "[^\n]+" do assert.is_truthy(line:find ":%s+0+$", line) end
+    local body = s:get("/signals").body
+    for _, name in ipairs { "SigBlk", "SigIgn", "SigCgt" } do
+      assert.is_truthy(body:find("\n" .. name .. ":%s+0+\n"), body)
+    end
   end)
 
   it("gets stdin, stdout, stderr and no other descriptor (row 22)", function()
@@ -324,7 +327,7 @@ describe("a thousand processes", function()
         res:text "done"
       end)
       return app
-    ]], args = { "--log-level", "error" } }
+    ]] }
     local worker = s:worker()
     client.patience = 30
     assert.are.equal("done", s:get("/many/200").body)
@@ -334,7 +337,7 @@ describe("a thousand processes", function()
     wait.until_true(function() return #proc.children(worker) == 0 end, 5, "the children's end")
     client.patience = 5
     assert.are.same({}, proc.zombies(worker))
-    assert.are.equal(fds, proc.count_fds(worker))
+    wait.until_true(function() return proc.count_fds(worker) <= fds end, 1, "no descriptor more")
     assert.is_true(proc.rss(worker) - rss < 1024 * wait.slow, proc.rss(worker) - rss)
     assert.are.equal(worker, s:worker())
     s:stop()

@@ -2,7 +2,7 @@
 -- that record what happened to them; tasks are coroutines on a clock that jumps; processes run through Lua's own
 -- io.popen, and their output comes in small pieces.
 --
---   local core = require("fake_core").install()   -- before the first module of moonpool is required
+--   local core = require("spec.support.fake_core").install()   -- before the first module of moonpool is required
 
 local M = {}
 
@@ -186,7 +186,7 @@ local function open_tasks(core)
     running = outer
     if coroutine.status(task.thread) == "dead" then
       task.over, task.failed, task.value = true, not ok, reason
-      task.traceback = not ok and debug.traceback(task.thread) or nil
+      coroutine.close(task.thread)
     else
       assert(reason == PARKED, "a task yielded past the scheduler")
     end
@@ -284,6 +284,11 @@ local function reading_process(core, spec)
   local result = run_shell(spec)
   local left = result.stdout or ""
   local process = { result = result, closed = {} }
+  function process.stop()
+    core.sleep(0)
+    process.stopped = true
+    return result
+  end
   process.stdout = {
     read = function()
       core.sleep(0)
@@ -354,16 +359,23 @@ function M.install()
   return core
 end
 
---- Sends a request as the core does: the handler, and when it raises with the head unsent, the error answer.
---- → the response; res.raised is what the handler raised
+local last_id = 0
+
+--- Sends a request as the core does: the handler, and when it raises with the head unsent, the error answer, with
+--- objects of its own for the same request. → the response; res.raised is what the handler raised
 function M.request(site, method, path, options)
   local req, res = M.new_request(method, path, options), M.new_response()
+  last_id = last_id + 1
+  req.id = tostring(last_id)
   local ok, err = pcall(M.run, site.handle, req, res, method, path)
   if not ok then
-    res.raised = err
     if not res.sent then
-      M.run(site.fail, req, res, err, "traceback")
+      local again = M.new_request(method, path, options)
+      again.id = req.id
+      res = M.new_response()
+      M.run(site.fail, again, res, err, "traceback")
     end
+    res.raised = err
   elseif not res.sent then
     res.code = res.code or 204
   end

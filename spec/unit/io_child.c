@@ -661,6 +661,14 @@ static void many_at_once_are_all_right(void **state) {
   assert_no_child();
 }
 
+#ifdef __SANITIZE_THREAD__
+/* The fallback forks while a thread of the spec runs. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+  return "die_after_fork=0";
+}
+#endif
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       LOOP_TEST(tells_every_exit_code),

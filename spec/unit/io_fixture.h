@@ -12,6 +12,7 @@
 #include "io/loop.h"
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,13 +71,27 @@ static inline int close_loop(void **state) {
   return left;
 }
 
+struct deadline {
+  struct mp_timer timer;
+  bool over;
+};
+
+static inline void on_deadline(struct mp_timer *timer) {
+  MP_CONTAINER(timer, struct deadline, timer)->over = true;
+}
+
 /* Turns the loop until `*done`, at most `most_ms`. */
 static inline bool turn_until(struct mp_loop *loop, const bool *done, int64_t most_ms) {
-  int64_t until = clock_ms() + most_ms;
-  while (!*done && clock_ms() < until) {
-    if (uv_run(&loop->uv, UV_RUN_NOWAIT) == 0 && *done) break;
-    if (!*done) usleep(500);
+  struct deadline deadline = {.over = false};
+  assert_int_equal(mp_timer_init(&deadline.timer, &loop->timers, on_deadline), 0);
+  uv_update_time(&loop->uv);
+  mp_timer_start(&deadline.timer, (uint64_t)most_ms);
+  while (!*done && !deadline.over) {
+    struct pollfd at = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    if (!*done && !deadline.over) poll(&at, 1, uv_backend_timeout(&loop->uv));
   }
+  mp_timer_deinit(&deadline.timer);
   return *done;
 }
 

@@ -235,7 +235,7 @@ static void open_state(void) {
   lua_pushglobaltable(L);
   luaL_setfuncs(L, more, 0);
   lua_pop(L, 1);
-  load(sim.toy, L, program);
+  load(L, program);
   lua_call(L, 0, 0);
 }
 

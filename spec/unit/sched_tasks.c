@@ -627,14 +627,10 @@ static void cancel_own_scope(struct mp_task *task, enum mp_outcome outcome, int 
 static void may_have_its_scope_cancelled_by_its_own_end(void **state) {
   (void)state;
   struct toy *toy = toy_open();
-  struct toy_scope *s = new_scope(toy);
-  struct mp_task *task = mp_task_new(&toy->sched, &s->scope);
-  load(toy, task->co, "say 'one'");
+  struct mp_task *task = toy_start(toy, "say 'one'");
   task->on_end = cancel_own_scope;
-  mp_scope_close(&s->scope);
-  mp_task_run(task, 0);
-  toy_start(toy, "sleep(60) say(now())");
-  assert_int_equal(toy->sched.n_free, 0);
+  toy_step(toy);
+  assert_ptr_equal(toy_start(toy, "sleep(60) say(now())"), task);
   toy_run(toy);
   toy_hears(toy, "one 60000");
   assert_int_equal(toy->sched.n_free, 1);
@@ -642,15 +638,6 @@ static void may_have_its_scope_cancelled_by_its_own_end(void **state) {
 }
 
 /* ---- slots, wakes and scopes ---- */
-
-static struct mp_task *run_one(struct toy *toy, const char *program) {
-  struct toy_scope *s = new_scope(toy);
-  struct mp_task *task = mp_task_new(&toy->sched, &s->scope);
-  load(toy, task->co, program);
-  mp_scope_close(&s->scope);
-  mp_task_queue(task, 0);
-  return task;
-}
 
 static void reuses_its_coroutine_however_the_last_one_ended(void **state) {
   static const char *const programs[] = {"return 1, 2, 3",
@@ -661,10 +648,10 @@ static void reuses_its_coroutine_however_the_last_one_ended(void **state) {
                                          "local x <close> = setmetatable({}, {__close = function() error 'y' end})"};
   (void)state;
   struct toy *toy = toy_open();
-  lua_State *co = run_one(toy, "sleep(1)")->co;
+  lua_State *co = toy_start(toy, "sleep(1)")->co;
   toy_run(toy);
   for (unsigned i = 0; i < sizeof programs / sizeof *programs; i++) {
-    assert_ptr_equal(run_one(toy, programs[i])->co, co);
+    assert_ptr_equal(toy_start(toy, programs[i])->co, co);
     toy_run(toy);
     assert_null(lua_gethook(co));
     assert_int_equal(lua_gettop(co), 0);
@@ -677,13 +664,13 @@ static void reuses_its_coroutine_however_the_last_one_ended(void **state) {
 static void does_not_reuse_a_coroutine_that_was_ended_by_force(void **state) {
   (void)state;
   struct toy *toy = toy_open();
-  struct mp_task *task = run_one(toy, "while true do pcall(sleep, 60) end");
+  struct mp_task *task = toy_start(toy, "while true do pcall(sleep, 60) end");
   toy_step(toy);
   mp_task_cancel(task);
   toy_run(toy);
   assert_null(task->co);
   assert_int_equal(toy->sched.n_warm, 0);
-  assert_ptr_equal(run_one(toy, "error 'x'"), task);
+  assert_ptr_equal(toy_start(toy, "error 'x'"), task);
   toy_run(toy);
   toy_hears(toy, "untaken(program:1: x)");
   assert_non_null(task->co);
@@ -693,12 +680,12 @@ static void does_not_reuse_a_coroutine_that_was_ended_by_force(void **state) {
 static void keeps_some_coroutines_after_a_storm_and_uses_them(void **state) {
   (void)state;
   struct toy *toy = toy_open();
-  for (int i = 0; i < 2000; i++) run_one(toy, "sleep(1)");
+  for (int i = 0; i < 2000; i++) toy_start(toy, "sleep(1)");
   toy_run(toy);
   assert_int_equal(toy->sched.n_free, 2000);
   assert_int_equal(toy->sched.n_warm, 1024);
   for (int i = 0; i < 3; i++) {
-    struct mp_task *task = run_one(toy, "sleep(1)");
+    struct mp_task *task = toy_start(toy, "sleep(1)");
     assert_int_equal(toy->sched.n_warm, 1023);
     assert_int_equal(toy->sched.n_free, 1999);
     lua_State *co = task->co;
@@ -723,7 +710,7 @@ static void is_not_woken_by_what_it_waited_for_before(void **state) {
   struct mp_wake first = {0}, second = {0};
   (void)state;
   struct toy *toy = toy_open();
-  struct mp_task *task = run_one(toy, "sleep(1) sleep(1) say(now())");
+  struct mp_task *task = toy_start(toy, "sleep(1) sleep(1) say(now())");
   toy_step(toy);
   mp_wake_arm(&first, task);
   mp_wake_arm(&second, task);
@@ -737,7 +724,7 @@ static void is_not_woken_by_what_it_waited_for_before(void **state) {
   toy_run(toy);
   assert_false(mp_wake_fire(&first));
   toy_hears(toy, "1000");
-  run_one(toy, "sleep(1) say(now())"); /* in the same slot */
+  toy_start(toy, "sleep(1) say(now())"); /* in the same slot */
   toy_step(toy);
   mp_wake_arm(&second, task);
   second.ticket--;
@@ -759,7 +746,7 @@ static void note_end(struct mp_task *task, enum mp_outcome outcome, int n_values
 }
 
 static void run_with_end(struct toy *toy, const char *program, const char *words) {
-  struct mp_task *task = run_one(toy, program);
+  struct mp_task *task = toy_start(toy, program);
   task->on_end = note_end;
   task_of_end = task;
   end_words[0] = '\0';

@@ -118,9 +118,10 @@ static int spawn_in(lua_State *L, struct mp_scope *scope) {
   luaL_where(L, 1);
   lua_setiuservalue(L, -2, MP_TASK_SPAWNED_AT);
   if (!lua_checkstack(task->co, n + 1)) return luaL_error(L, "not enough memory");
+  lua_pushcfunction(task->co, mp_task_body);
   for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->co, n);
-  task->n_args = n - 1;
+  task->n_args = n;
   return 1;
 }
 
@@ -351,21 +352,21 @@ static void toy_run(struct toy *toy) {
 
 /* ---- programs ---- */
 
-static void load(struct toy *toy, lua_State *L, const char *program) {
+static void load(lua_State *L, const char *program) {
   if (luaL_loadbufferx(L, program, strlen(program), "=program", "t") == LUA_OK) return;
   fail_msg("%s", lua_tostring(L, -1));
-  (void)toy;
 }
 
 /* The program as the only task of a scope of its own. */
-static struct toy_scope *toy_start(struct toy *toy, const char *program) {
+static struct mp_task *toy_start(struct toy *toy, const char *program) {
   struct toy_scope *s = new_scope(toy);
   struct mp_task *task = mp_task_new(&toy->sched, &s->scope);
   assert_non_null(task);
-  load(toy, task->co, program);
+  lua_pushcfunction(task->co, mp_task_body);
+  load(task->co, program);
   mp_scope_close(&s->scope);
-  mp_task_queue(task, 0);
-  return s;
+  mp_task_queue(task, 1);
+  return task;
 }
 
 static void toy_hears(struct toy *toy, const char *words) {

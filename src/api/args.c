@@ -375,6 +375,8 @@ static void read_argv(lua_State *L, struct reading *r, size_t n) {
     snprintf(name, sizeof name, "argument %zu", i + 1);
     if (lua_rawgeti(L, r->table, (lua_Integer)i + 1) == LUA_TNIL)
       luaL_error(L, "%s: %s is missing: the list has a hole", r->args->what, name);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "%s: %s must be a string, not %s", r->args->what, name, luaL_typename(L, -1));
     argv[i] = (char *)(uintptr_t)check_string(L, r, -1, name);
     lua_pop(L, 1);
   }

@@ -51,6 +51,14 @@ const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp
   return scope == &api->scope ? NULL : MP_CONTAINER(scope, struct mp_call, scope);
 }
 
+const char *mp_call_line(const struct mp_call *call, char *out, unsigned size) {
+  const struct mp_head *head = &call->ex->head;
+  char line[256];
+  snprintf(line, sizeof line, "%.*s %.*s", (int)head->method.len, head->method.at, (int)head->target.len,
+           head->target.at);
+  return mp_log_quote(mp_slice(line, strlen(line)), out, size);
+}
+
 const char *mp_call_id(const struct mp_call *call, char *out, unsigned size) {
   snprintf(out, size, "%s%08llx", call->api->id_prefix, (unsigned long long)call->id);
   return out;
@@ -172,6 +180,7 @@ static void on_fail_end(struct mp_task *task, enum mp_outcome outcome, int n_val
 /* The error answer is written by the app's page, in a coroutine of its own: the handler's is dead. */
 static void start_fail(struct mp_call *call, lua_State *from) {
   struct mp_api *api = call->api;
+  mp_scope_cancel_members(&call->scope); /* what the handler had started; the error page joins after it */
   struct mp_task *task = mp_task_new(&api->sched, &call->scope);
   if (!task) {
     answer_plainly(call);
@@ -184,6 +193,7 @@ static void start_fail(struct mp_call *call, lua_State *from) {
     call->on_head_ref = LUA_NOREF;
   }
   mp_reply_init(&call->ex->reply, &call->ex->head);
+  lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_fail);
   lua_pushlightuserdata(task->co, call);
   lua_pushvalue(from, 1);
@@ -191,7 +201,7 @@ static void start_fail(struct mp_call *call, lua_State *from) {
   lua_xmove(from, task->co, 2);
   task->on_end = on_fail_end;
   task->ctx = call;
-  mp_task_queue(task, 3);
+  mp_task_queue(task, 4);
 }
 
 static void handler_failed(struct mp_call *call, struct mp_task *task) {
@@ -224,15 +234,43 @@ static void on_handler_end(struct mp_task *task, enum mp_outcome outcome, int n_
 
 /* ---- what web tells ---- */
 
+/* Most requests are GET: its string is at hand. */
+static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method) {
+  if (method.len == 3 && memcmp(method.at, "GET", 3) == 0)
+    lua_rawgeti(L, LUA_REGISTRYINDEX, api->get_ref);
+  else
+    lua_pushlstring(L, method.at, method.len);
+}
+
+/* Leaves the handler of a route without parameters, found by method and path as sent; false, and nothing, when there is
+ * none. stack: … method path */
+static bool push_static(lua_State *L, struct mp_api *api, int method) {
+  if (api->static_ref == LUA_NOREF) return false;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->static_ref);
+  lua_pushvalue(L, method);
+  if (lua_rawget(L, -2) == LUA_TTABLE) {
+    lua_pushvalue(L, method + 1);
+    if (lua_rawget(L, -2) == LUA_TFUNCTION) return true;
+  }
+  lua_settop(L, method + 1);
+  return false;
+}
+
 static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 1);
   const struct mp_head *head = &call->ex->head;
+  mp_task_guard(L);
+  push_method(L, call->api, head->method);
+  lua_pushlstring(L, head->path.at, head->path.len);
+  if (push_static(L, call->api, 2)) {
+    mp_call_push(L, call);
+    return mp_task_call(L, 2, 0);
+  }
   lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->handle_ref);
   mp_call_push(L, call);
-  lua_pushlstring(L, head->method.at, head->method.len);
-  lua_pushlstring(L, head->path.at, head->path.len);
-  lua_callk(L, 4, 0, 0, mp_nothing_left);
-  return 0;
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  return mp_task_call(L, 4, 0);
 }
 
 static void refuse_for_memory(struct mp_exchange *ex) {
@@ -274,11 +312,11 @@ static void on_writable(struct mp_exchange *ex) {
 
 static void on_gone(struct mp_exchange *ex) {
   struct mp_call *call = ex->call;
-  char target[200], method[40];
+  char request[256];
   call->gone = true;
   if (!call->keep && !call->handler_over) {
-    mp_log(call->api->log, MP_LOG_INFO, "app", "client gone, request cancelled method=%s target=%s",
-           mp_log_quote(ex->head.method, method, sizeof method), mp_log_quote(ex->head.target, target, sizeof target));
+    mp_log(call->api->log, MP_LOG_INFO, "app", "client gone, request cancelled request=%s",
+           mp_call_line(call, request, sizeof request));
     mp_scope_cancel(&call->scope);
   }
   wake_all(call);

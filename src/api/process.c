@@ -191,15 +191,11 @@ static int push_end(lua_State *L, struct mp_waitable *waitable, int index) {
 }
 
 static void log_cancel(struct mp_process *p) {
-  char method[40], target[200];
-  const struct mp_exchange *ex = p->call && p->call->gen == p->gen ? p->call->ex : NULL;
-  if (!ex) {
-    mp_log(p->api->log, MP_LOG_INFO, "process", "cancelled name=%s pid=%d", p->name, (int)p->child.proc.pid);
-    return;
-  }
-  mp_log(p->api->log, MP_LOG_INFO, "process", "cancelled name=%s pid=%d method=%s target=%s", p->name,
-         (int)p->child.proc.pid, mp_log_quote(ex->head.method, method, sizeof method),
-         mp_log_quote(ex->head.target, target, sizeof target));
+  char request[256] = "";
+  bool live = p->call && p->call->gen == p->gen && p->call->ex;
+  if (live) mp_call_line(p->call, request, sizeof request);
+  mp_log(p->api->log, MP_LOG_INFO, "process", "process %d (%s) is cancelled%s%s", (int)p->child.proc.pid, p->name,
+         live ? " request=" : "", request);
 }
 
 static void stop_as_cancelled(struct mp_process *p) {
@@ -213,6 +209,10 @@ static void begin_wait(struct mp_waitable *waitable, struct mp_task *waiting) {
   struct mp_process *p = (struct mp_process *)(void *)waitable;
   p->waited = true;
   mp_pipes_discard(p, waiting);
+}
+
+static bool is_ending(const struct mp_waitable *waitable) {
+  return ((const struct mp_process *)(const void *)waitable)->cancelled;
 }
 
 static void cancel_end(struct mp_waitable *waitable) {
@@ -238,7 +238,8 @@ static void cancel_owned(struct mp_owned *owned) {
   stop_as_cancelled(MP_CONTAINER(owned, struct mp_process, owned));
 }
 
-static const struct mp_waitable_ops process_ops = {"process", push_end, begin_wait, cancel_end, NULL};
+static const struct mp_waitable_ops process_ops = {
+    .kind = "process", .push = push_end, .begin = begin_wait, .cancel = cancel_end, .ending = is_ending};
 
 /* ---- what the child tells ---- */
 
@@ -370,14 +371,23 @@ static int give_failure(lua_State *L, const struct mp_args *args, int err) {
   return raise_check(L, 0, mp_err_name(err));
 }
 
+/* Not left to the collector: whoever waits for a place would wait for it. */
+static void give_place_back(struct mp_args *args) {
+  if (!args->has_place) return;
+  args->has_place = false;
+  mp_place_release(args->api);
+}
+
 static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) {
   char text[128];
   mp_args_close_files(args);
+  give_place_back(args);
   mp_push_failure(L, err, "%s: %s: %s", args->what, args->path[which], mp_err_text(err, text, sizeof text));
   return give_failure(L, args, err);
 }
 
-static int fail_to_start(lua_State *L, const struct mp_args *args, int err, enum mp_exec_step step) {
+static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_exec_step step) {
+  give_place_back(args);
   mp_args_push_failure(L, args, err, step);
   return give_failure(L, args, err);
 }

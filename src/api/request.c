@@ -26,7 +26,9 @@ static struct mp_call *live_call(lua_State *L, const struct mp_call_box *box, co
 }
 
 static struct mp_call *check_request(lua_State *L) {
-  return live_call(L, luaL_checkudata(L, 1, REQUEST_NAME), "req");
+  struct mp_call_box *box = mp_test_type(L, 1, mp_api_of(L)->request_type);
+  if (!box) box = luaL_checkudata(L, 1, REQUEST_NAME); /* raises */
+  return live_call(L, box, "req");
 }
 
 static void push_box(lua_State *L, struct mp_call *call, int meta_ref, int n_uservalues) {
@@ -231,6 +233,14 @@ static int l_set_params(lua_State *L) {
 
 static int l_set_base(lua_State *L) {
   return set_own(L, "base");
+}
+
+/* core.set_limits(req, { max_body = bytes }): a route's own, before the body is read. */
+static int l_set_limits(lua_State *L) {
+  struct mp_call *call = check_request(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  if (lua_getfield(L, 2, "max_body") != LUA_TNIL) call->ex->max_body = (uint64_t)luaL_checknumber(L, -1);
+  return 0;
 }
 
 /* ---- header fields ---- */
@@ -485,9 +495,12 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "__newindex");
   lua_pushcfunction(L, l_request_tostring);
   lua_setfield(L, -2, "__tostring");
+  api->request_type = lua_topointer(L, -1);
   api->request_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushcfunction(L, l_set_params);
   lua_setfield(L, -2, "set_params");
   lua_pushcfunction(L, l_set_base);
   lua_setfield(L, -2, "set_base");
+  lua_pushcfunction(L, l_set_limits);
+  lua_setfield(L, -2, "set_limits");
 }

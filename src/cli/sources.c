@@ -179,12 +179,14 @@ static int take_line(struct mp_options *o, char *line, char *why) {
 }
 
 int mp_options_file(struct mp_options *o, struct mp_slice lines, char *why) {
-  char *copy = strndup(lines.at, lines.len), *rest = copy, *line;
+  char *copy = malloc(lines.len + 1), *rest = copy, *line;
   int err = 0;
   if (!copy) {
     complain(why, "out of memory");
     return -ENOMEM;
   }
+  if (lines.len > 0) memcpy(copy, lines.at, lines.len);
+  copy[lines.len] = '\0';
   while (err == 0 && (line = strsep(&rest, "\n")))
     if (*line) err = take_line(o, line, why);
   free(copy);

@@ -30,18 +30,18 @@ struct mp_child_ops {
 };
 
 struct mp_child_spec {
-  struct mp_exec exec;       /* stdio[i] is used where pipe[i] is false */
-  bool pipe[3];              /* give it a pipe to us */
-  bool collect[3];           /* 1 and 2: keep the bytes in the pipe's `collected`, up to max_output; needs pipe[i] */
-  bool merge_stderr;         /* stderr goes where stdout goes */
-  struct mp_slice input;     /* copied; fed to stdin, then closed; needs pipe[0] */
+  struct mp_exec exec;   /* stdio[i] is used where pipe[i] is false */
+  bool pipe[3];          /* give it a pipe to us */
+  bool collect[3];       /* 1 and 2: keep the bytes in the pipe's `collected`, up to max_output; needs pipe[i] */
+  bool merge_stderr;     /* stderr goes where stdout goes */
+  struct mp_slice input; /* copied; fed to stdin, then closed; needs pipe[0] */
   bool has_input;
-  uint64_t timeout_ms;       /* 0: none */
+  uint64_t timeout_ms; /* 0: none */
   uint64_t grace_ms;
   uint64_t linger_ms;
-  size_t max_output;         /* bytes a collected stream */
+  size_t max_output; /* bytes a collected stream */
   bool kill_on_limit;
-  bool leave;                /* do not end what is left of the group */
+  bool leave; /* do not end what is left of the group */
 };
 
 struct mp_child_stream {
@@ -64,21 +64,21 @@ struct mp_child {
   void *ctx;                      /* borrowed: the owner's */
   struct mp_loop *loop;           /* borrowed */
   struct mp_started proc;
-  struct mp_status status;        /* final once settled */
+  struct mp_status status;          /* final once settled */
   struct mp_child_stream *pipes[3]; /* owned; NULL where there is none */
   uv_poll_t poll;
-  struct mp_timer timeout;        /* the spec's, then the ladder's grace */
-  struct mp_timer linger;         /* after the exit; also the retry of a stolen status, and where there is no pidfd */
-  struct mp_soon again;           /* looks once more at what a call has changed */
-  uint64_t started_ms, ended_ms;  /* of the loop's clock */
+  struct mp_timer timeout;       /* the spec's, then the ladder's grace */
+  struct mp_timer linger;        /* after the exit; also the retry of a stolen status, and where there is no pidfd */
+  struct mp_soon again;          /* looks once more at what a call has changed */
+  uint64_t started_ms, ended_ms; /* of the loop's clock */
   uint64_t grace_ms, linger_ms;
-  uint64_t discarded;             /* bytes drained that nobody had asked for */
+  uint64_t discarded; /* bytes drained that nobody had asked for */
   size_t max_output;
-  uint8_t state, tries, handles;  /* handles: still open on the loop */
+  uint8_t state, tries, handles; /* handles: still open on the loop */
   bool timed_out, stopping, held, leave, kill_on_limit, settled, closing;
-  bool leads;                     /* a group or session of its own */
-  bool polled;                    /* `poll` was opened */
-  bool told;                      /* on_settled has been called */
+  bool leads;  /* a group or session of its own */
+  bool polled; /* `poll` was opened */
+  bool told;   /* on_settled has been called */
 };
 
 /* 0, or -errno and `*step`; then nothing is held and no callback comes. */

@@ -29,7 +29,7 @@
 
 enum { STACK = 64 * 1024, N_SIGNALS = 64, NO_CLONE_PIDFD = 1, NO_PIDFD = 2 };
 
-/* One mapping a start. Shared, because under valgrind and the like CLONE_VM is a fork. */
+/* One mapping a start. Shared, because the fallback is a fork. */
 struct birth {
   const struct mp_exec *exec; /* borrowed for the call */
   pid_t parent;
@@ -249,9 +249,37 @@ IN_CHILD static int be_born(void *arg) {
 
 /* In the parent --------------------------------------------------------------------------------------------------- */
 
+static int reap_blocking(idtype_t by, int id) {
+  siginfo_t info;
+  int err;
+  while ((err = waitid(by, (id_t)id, &info, WEXITED) < 0 ? -errno : 0) == -EINTR) continue;
+  return err;
+}
+
+IN_CHILD static int leave_a_mark(void *arg) {
+  *(volatile bool *)arg = true;
+  syscall(SYS_exit_group, 0);
+  return 0;
+}
+
+/* An emulator (valgrind 3.19, qemu-user) makes a plain fork of it and does not wait for the exec: we would not hear of
+ * one that fails. A fact of the machine, so it is asked once a process. */
+static bool clone_shares_memory(struct birth *birth) {
+  enum { UNKNOWN, SHARES, FORKS };
+  static atomic_int known = UNKNOWN;
+  if (atomic_load(&known) == UNKNOWN) {
+    bool marked = false;
+    pid_t pid = clone(leave_a_mark, birth->stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, &marked);
+    if (pid < 0) return true; /* the start itself will say why */
+    reap_blocking(P_PID, pid);
+    atomic_store(&known, *(volatile bool *)&marked ? SHARES : FORKS);
+  }
+  return atomic_load(&known) == SHARES;
+}
+
 static int start_by_clone(struct birth *birth, struct mp_started *started) {
   int flags = CLONE_PIDFD | CLONE_VM | CLONE_VFORK | SIGCHLD, pidfd = -1;
-  if (atomic_load(&pretended)) return -ENOSYS;
+  if (atomic_load(&pretended) || !clone_shares_memory(birth)) return -ENOSYS;
   pid_t pid = clone(be_born, birth->stack + STACK, flags, birth, &pidfd);
   if (pid < 0) return -errno;
   *started = (struct mp_started){pid, pidfd};
@@ -294,13 +322,6 @@ static int start_by_fork(struct birth *birth, struct mp_started *started) {
 
 static bool is_too_old(int err) {
   return err == -EINVAL || err == -ENOSYS || err == -EPERM;
-}
-
-static int reap_blocking(idtype_t by, int id) {
-  siginfo_t info;
-  int err;
-  while ((err = waitid(by, (id_t)id, &info, WEXITED) < 0 ? -errno : 0) == -EINTR) continue;
-  return err;
 }
 
 /* Only a child that never ran the program: its status says nothing. ECHILD: somebody else was faster. EINVAL: a kernel

@@ -37,15 +37,15 @@ struct mp_exec {
   int stdio[3];        /* descriptors that become 0, 1 and 2; -1: /dev/null */
   const int *keep;     /* further descriptors that the child inherits under their own numbers (all else closes) */
   unsigned n_keep;
-  bool session;        /* setsid instead of a process group of its own */
-  bool own_group;      /* setpgid(0, 0); workers and spawned processes alike */
-  bool dies_with_us;   /* PR_SET_PDEATHSIG KILL */
+  bool session;      /* setsid instead of a process group of its own */
+  bool own_group;    /* setpgid(0, 0); workers and spawned processes alike */
+  bool dies_with_us; /* PR_SET_PDEATHSIG KILL */
   const struct mp_exec_rlimit *rlimits;
   unsigned n_rlimits;
   bool set_uid, set_gid, set_nice;
   uid_t uid;
   gid_t gid;
-  int nice;
+  int nice; /* added to ours */
 };
 
 struct mp_started {

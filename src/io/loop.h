@@ -21,17 +21,16 @@ struct mp_loop {
   struct mp_log *log; /* borrowed: outlives the loop */
   struct mp_timers timers;
   struct mp_list soon;
-  char *scratch;      /* owned: bytes just read, lent for the length of one callback (MP_LOOP_SCRATCH) */
+  char *scratch; /* owned: bytes just read, lent for the length of one callback (MP_LOOP_SCRATCH) */
   uv_timer_t timer;
   uv_prepare_t prepare;
-  uv_check_t check;
   /* The loop is about to wait. NULL: nobody cares. Called at each turn, so it should cost nothing. */
   void (*on_sleep)(struct mp_loop *loop);
-  uv_idle_t idle;     /* started only while `soon` has leftovers, so that the loop does not sleep on them */
+  uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
 
 int mp_loop_init(struct mp_loop *loop, struct mp_log *log);
-void mp_loop_run(struct mp_loop *loop);  /* until mp_loop_stop */
+void mp_loop_run(struct mp_loop *loop); /* until mp_loop_stop */
 void mp_loop_stop(struct mp_loop *loop);
 /* Closes the loop's own handles and runs out the closing of others; everything else must have been closed. */
 void mp_loop_deinit(struct mp_loop *loop);

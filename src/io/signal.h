@@ -10,7 +10,7 @@ struct mp_signal {
   void *ctx; /* borrowed: the owner's */
 };
 
-/* 0 or -errno; after an error there is nothing to close. */
+/* 0 or -errno; after an error there is nothing to close, but the memory is needed until the loop has turned. */
 int mp_signal_open(struct mp_signal *signal, struct mp_loop *loop, int signo,
                    void (*on_signal)(struct mp_signal *signal, int signo));
 void mp_signal_close(struct mp_signal *signal); /* freed by the owner after the loop has run out its closings */

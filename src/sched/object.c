@@ -55,7 +55,8 @@ static struct mp_task *task_of(struct mp_waitable *waitable) {
   return object_of(waitable)->task;
 }
 
-static const struct mp_waitable_ops task_ops = {"task", push_end, NULL, cancel_end, task_of};
+static const struct mp_waitable_ops task_ops = {
+    .kind = "task", .push = push_end, .cancel = cancel_end, .task = task_of};
 
 /* ---- the object ---- */
 

@@ -52,9 +52,14 @@ void mp_scope_close(struct mp_scope *scope) {
   end_when_over(scope);
 }
 
-void mp_scope_cancel(struct mp_scope *scope) {
-  if (scope->cancelled || scope->over) return;
-  scope->cancelled = true;
+void mp_scope_cancel_members(struct mp_scope *scope) {
+  if (scope->over) return;
   tell_all(scope, true);
   end_when_over(scope);
+}
+
+void mp_scope_cancel(struct mp_scope *scope) {
+  if (scope->cancelled) return;
+  scope->cancelled = true;
+  mp_scope_cancel_members(scope);
 }

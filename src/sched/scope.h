@@ -42,5 +42,6 @@ void mp_scope_join(struct mp_scope *scope, struct mp_member *member); /* cancell
 void mp_scope_leave(struct mp_member *member);                        /* may end the scope; harmless outside */
 void mp_scope_close(struct mp_scope *scope);                          /* nobody adds any more; may end it */
 void mp_scope_cancel(struct mp_scope *scope);
+void mp_scope_cancel_members(struct mp_scope *scope); /* those of now; who joins later is not */
 
 #endif

@@ -110,6 +110,11 @@ static int push_item(lua_State *L, int i) {
   return waitable->ops->push(L, waitable, lua_gettop(L));
 }
 
+static enum mp_woken unpark(lua_State *L, struct several *several) {
+  int first = several->group.first;
+  return first ? mp_unpark_with(L, several->waiters[first - 1].on) : mp_unpark(L);
+}
+
 /* ---- the first of several ---- */
 
 static int push_winner(lua_State *L, int i) {
@@ -124,7 +129,7 @@ static int after_any(lua_State *L, int status, lua_KContext ctx) {
   struct several *several = lua_touserdata(L, SEVERAL);
   (void)status, (void)ctx;
   unlink_all(several);
-  if (mp_unpark(L) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
+  if (unpark(L, several) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
   return push_winner(L, several->group.first);
 }
 
@@ -191,7 +196,7 @@ static int after_all(lua_State *L, int status, lua_KContext ctx) {
   struct several *several = lua_touserdata(L, SEVERAL);
   (void)status, (void)ctx;
   unlink_all(several);
-  if (mp_unpark(L) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
+  if (unpark(L, several) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
   int failed = first_failed(several);
   return failed ? join_and_raise(L, several, failed) : push_firsts(L, several->group.n);
 }

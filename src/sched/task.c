@@ -14,11 +14,12 @@ static void cancel_member(struct mp_member *member) {
 
 /* ---- the bottom of every coroutine ---- */
 
-/* The stack as it is where the error is raised; the error itself stays what it is. */
+/* The stack as it is where the error is raised: unwinding takes it away. A cancellation needs none. */
 static int l_keep_trace(lua_State *L) {
+  struct mp_task *task = mp_sched_of(L)->current;
+  if (task->cancel != MP_CANCEL_NONE && mp_is_cancelled(L, 1)) return 1;
   luaL_traceback(L, L, NULL, 1);
-  mp_anchor(L, mp_trace_key(mp_sched_of(L)->current));
-  lua_settop(L, 1);
+  mp_anchor(L, mp_trace_key(task));
   return 1;
 }
 
@@ -29,12 +30,19 @@ static int after_body(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* A protected call that may wait, so that <close> variables may wait too, whatever ended the function. A coroutine that
- * dies of its error runs them only afterwards, and with no way to yield. */
-static int l_body(lua_State *L) {
+void mp_task_guard(lua_State *L) {
+  lua_pushcfunction(L, l_keep_trace);
+  lua_replace(L, 1);
+}
+
+int mp_task_call(lua_State *L, int n_args, int n_results) {
+  return after_body(L, lua_pcallk(L, n_args, n_results, 1, 0, after_body), 0);
+}
+
+int mp_task_body(lua_State *L) {
   lua_pushcfunction(L, l_keep_trace);
   lua_insert(L, 1);
-  return after_body(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, after_body), 0);
+  return mp_task_call(L, lua_gettop(L) - 2, LUA_MULTRET);
 }
 
 /* ---- slots ---- */
@@ -124,7 +132,6 @@ struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope) {
     free_slot(task);
     return NULL;
   }
-  lua_pushcfunction(task->co, l_body);
   task->state = MP_TASK_NEW;
   task->cancel = MP_CANCEL_NONE;
   task->grace_ms = GRACE_MS;
@@ -265,15 +272,14 @@ void mp_task_run(struct mp_task *task, int n_args) {
     mp_task_queue(task, n_args);
     return;
   }
-  bool starts = lua_status(task->co) == LUA_OK; /* its bottom takes one argument more: the function */
-  if (starts && lua_gettop(task->co) == 1) {    /* whoever made it failed to give it one */
+  if (lua_status(task->co) == LUA_OK && lua_gettop(task->co) == 0) { /* whoever made it failed to give it a function */
     end_task(task, MP_TASK_CANCELLED, 0);
     return;
   }
   task->state = MP_TASK_RUNNING;
   sched->current = task;
   sched->running = task->co;
-  int status = lua_resume(task->co, sched->L, n_args + starts, &n_results);
+  int status = lua_resume(task->co, sched->L, n_args, &n_results);
   sched->current = NULL;
   sched->running = sched->L;
   if (status == LUA_YIELD && sched->parking)
@@ -321,11 +327,18 @@ static void on_grace_over(struct mp_timer *timer) {
   mp_timer_start(&task->grace, 1);
 }
 
+/* What is waited for is being ended by the same cancel: who cancelled finds nothing left of it. */
+static bool waits_for_an_end(const struct mp_task *task) {
+  const struct mp_waitable *waitable = task->waits_for;
+  return task->state == MP_TASK_PARKED && waitable && waitable->ops->ending && waitable->ops->ending(waitable);
+}
+
 void mp_task_cancel(struct mp_task *task) {
   if (task->state == MP_TASK_FREE || task->state == MP_TASK_ENDING || task->cancel != MP_CANCEL_NONE) return;
   task->cancel = MP_CANCEL_ASKED;
   if (task->object) task->object->cancelled = true;
-  mp_timer_start(&task->grace, task->grace_ms);
   cancel_owned(task);
+  if (waits_for_an_end(task)) return;
   mp_task_wake(task, MP_WOKEN_CANCEL);
+  mp_timer_start(&task->grace, task->grace_ms);
 }

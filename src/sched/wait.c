@@ -76,6 +76,14 @@ bool mp_may_wait(lua_State *L) {
   return sched->current && !is_foreign(sched, L) && whole_stack_yields(sched, L);
 }
 
+/* From here on the task has its grace to end in. */
+static void raise_cancelled(lua_State *L, struct mp_task *task) {
+  task->cancel = MP_CANCEL_RAISED;
+  if (!mp_timer_started(&task->grace)) mp_timer_start(&task->grace, task->grace_ms);
+  mp_push_cancelled(L);
+  lua_error(L);
+}
+
 void mp_wait_check(lua_State *L, const char *what) {
   struct mp_sched *sched = mp_sched_of(L);
   struct mp_task *task = sched->current;
@@ -90,11 +98,7 @@ void mp_wait_check(lua_State *L, const char *what) {
                what);
   if (!mp_coro_reserve(sched)) luaL_error(L, "%s: not enough memory", what);
   task->ticket++; /* whatever was armed for an earlier wait is stale now */
-  if (task->cancel == MP_CANCEL_ASKED) {
-    task->cancel = MP_CANCEL_RAISED;
-    mp_push_cancelled(L);
-    lua_error(L);
-  }
+  if (task->cancel == MP_CANCEL_ASKED) raise_cancelled(L, task);
 }
 
 static uint64_t ms_of(double seconds) {
@@ -121,12 +125,15 @@ void mp_wait_over(struct mp_task *task) {
 enum mp_woken mp_unpark(lua_State *L) {
   struct mp_task *task = mp_sched_of(L)->current;
   mp_wait_over(task);
-  if (task->woken == MP_WOKEN_CANCEL) {
-    task->cancel = MP_CANCEL_RAISED;
-    mp_push_cancelled(L);
-    lua_error(L);
-  }
+  if (task->cancel == MP_CANCEL_ASKED) raise_cancelled(L, task);
   return (enum mp_woken)task->woken;
+}
+
+enum mp_woken mp_unpark_with(lua_State *L, const struct mp_waitable *given) {
+  struct mp_task *task = mp_sched_of(L)->current;
+  if (task->woken != MP_WOKEN_DONE || !given->failed) return mp_unpark(L);
+  mp_wait_over(task);
+  return MP_WOKEN_DONE;
 }
 
 double mp_check_timeout(lua_State *L, int arg) {
@@ -218,7 +225,7 @@ static struct mp_waitable *check_waitable(lua_State *L, int index, const char *w
 static int after_wait(lua_State *L, int status, lua_KContext index) {
   struct mp_waitable *waitable = lua_touserdata(L, (int)index);
   (void)status;
-  if (mp_unpark(L) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
+  if (mp_unpark_with(L, waitable) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
   return waitable->ops->push(L, waitable, (int)index);
 }
 

@@ -44,6 +44,8 @@ struct mp_waitable_ops {
   void (*begin)(struct mp_waitable *waitable, struct mp_task *waiting);
   /* Asks it to end. May be NULL. */
   void (*cancel)(struct mp_waitable *waitable);
+  /* A cancel has reached it, and its end is near: a cancelled waiter waits for that first. May be NULL. */
+  bool (*ending)(const struct mp_waitable *waitable);
   /* The task whose end it is; NULL for what is no task. May be NULL. */
   struct mp_task *(*task)(struct mp_waitable *waitable);
 };

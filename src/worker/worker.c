@@ -359,7 +359,7 @@ int mp_worker_run(const struct mp_worker_setup *setup) {
   int err = begin(w);
   int code = err < 0 ? fail(w, "the worker cannot begin", err) : serve(w);
   mp_sweep(NULL, NULL, LAST_SWEEP_MS);
-  if (code != 0) _exit(code); /* half of it may be open: nothing to be orderly about */
+  if (code != 0 || !w->app_stopped) _exit(code); /* half of it may be open: nothing to be orderly about */
   close_all(w);
   free(w);
   return 0;
