@@ -4,6 +4,7 @@
 
 #include "api/memory.h"
 #include "api/open.h"
+#include "api/routes.h"
 #include "sched/state.h"
 
 struct mp_process;
@@ -23,10 +24,10 @@ struct mp_api {
   unsigned n_calls;
   uint64_t n_requests;
   int get_ref;                         /* the string "GET" */
-  int static_ref;                      /* method → path → handler; LUA_NOREF: the app has no routes */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
   const void *request_type, *response_type; /* their metatables, to compare with */
+  struct mp_routes routes;
   struct mp_buf scratch;      /* owned: JSON and bodies on their way */
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */

@@ -222,6 +222,13 @@ static void open_worker(lua_State *L, struct mp_api *api) {
   lua_setfield(L, -2, "worker");
 }
 
+static void open_routes(lua_State *L) {
+  lua_pushcfunction(L, mp_l_add_route);
+  lua_setfield(L, -2, "add_route");
+  lua_pushcfunction(L, mp_l_clear_routes);
+  lua_setfield(L, -2, "clear_routes");
+}
+
 static void merge_into_core(lua_State *L) {
   lua_pushnil(L); /* stack: core part key */
   while (lua_next(L, -2)) {
@@ -241,6 +248,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_pipes_open(L);
   mp_blocking_open(L);
   mp_logging_open(L);
+  open_routes(L);
   mp_native_open(L);
   mp_json_open(L);
   lua_setfield(L, -2, "json");
@@ -283,7 +291,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->loop = setup->loop;
   api->log = setup->log;
   api->started_ms = mp_loop_now(setup->loop);
-  api->static_ref = api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
+  api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->spawn_queue);
   mp_soon_init(&api->quiet, run_on_stop);
@@ -325,10 +333,6 @@ static int p_load(lua_State *L) {
   lua_getfield(L, -1, "load");
   lua_pushstring(L, api->setup.config->app);
   lua_call(L, 1, 3);
-  if (lua_getfield(L, -1, "static") == LUA_TTABLE)
-    api->static_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  else
-    lua_pop(L, 1);
   api->hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   api->fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   api->handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -394,6 +398,7 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
 }
 
 void mp_api_start(struct mp_api *api) {
+  lua_gc(api->L, LUA_GCCOLLECT); /* what loading left behind */
   if (!run_hook(api, "on_start", on_start_end)) api->setup.on_started(api->setup.ctx, "not enough memory");
 }
 
@@ -452,6 +457,7 @@ void mp_api_close(struct mp_api *api) {
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
   mp_calls_free(api);
+  mp_routes_deinit(&api->routes);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
   free(api);
