@@ -106,9 +106,10 @@ local function open_messages(core)
     return res.sent or false
   end
 
-  -- Here every request goes through `handle`.
-  function core.add_route() end
-  function core.clear_routes() end
+  -- The map that the core looks into before it calls `handle`; here every request goes through `handle`.
+  core.routes = {}
+  function core.add_route(method, path, run) core.routes[method .. " " .. path] = run end
+  function core.clear_routes() core.routes = {} end
 
   function core.set_params(req, params)
     req.params = params

@@ -172,10 +172,10 @@ static void on_fail_end(struct mp_task *task, enum mp_outcome outcome, int n_val
     else
       let_exchange_go(call, true);
   }
-  if (call->ex)
+  if (call->ex && outcome != MP_TASK_CANCELLED)
     end_answer(call);
   else
-    cut_answer(call);
+    cut_answer(call); /* never a 204 for a handler that failed */
 }
 
 /* The error answer is written by the app's page, in a coroutine of its own: the handler's is dead. */

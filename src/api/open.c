@@ -80,17 +80,27 @@ struct report {
 };
 
 /* An error as a line shows it: its text; of a table its message. */
-static const char *error_text(lua_State *L, int index) {
-  if (lua_istable(L, index) && !luaL_getmetafield(L, index, "__tostring")) {
-    lua_getfield(L, index, "message");
-    if (lua_isstring(L, -1)) return lua_tostring(L, -1);
+static int l_error_text(lua_State *L) {
+  if (lua_istable(L, 1) && !luaL_getmetafield(L, 1, "__tostring")) {
+    lua_getfield(L, 1, "message");
+    if (lua_isstring(L, -1)) return 1;
   }
-  return luaL_tolstring(L, index, NULL);
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+/* Leaves it on the stack; raises nothing, though the error's own __tostring may. */
+static const char *push_error_text(lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  lua_pushcfunction(L, l_error_text);
+  lua_pushvalue(L, index);
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) return lua_tostring(L, -1);
+  return "an error that cannot be made text";
 }
 
 static void write_line(lua_State *L, const struct report *r) {
   char id[48], request[256];
-  const char *text = error_text(L, 2), *spawned_at = r->facts->spawned_at;
+  const char *text = push_error_text(L, 2), *spawned_at = r->facts->spawned_at;
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   lua_pushfstring(L, "%s error: %s", r->facts->kind, text);
@@ -144,7 +154,7 @@ void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback
   lua_pushlightuserdata(L, &report);
   lua_insert(L, -3);
   if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
-  mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", luaL_tolstring(L, -1, NULL));
+  mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", push_error_text(L, -1));
   lua_pop(L, 2);
 }
 
@@ -319,7 +329,7 @@ fail:
 /* ---- the app ---- */
 
 static int with_traceback(lua_State *L) {
-  const char *text = luaL_tolstring(L, 1, NULL);
+  const char *text = push_error_text(L, 1);
   luaL_traceback(L, L, text, 1);
   return 1;
 }
@@ -389,7 +399,7 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
     api->setup.on_started(api->setup.ctx, NULL);
     return;
   }
-  const char *text = outcome == MP_TASK_FAILED ? luaL_tolstring(task->co, 1, NULL) : "on_start was cancelled";
+  const char *text = outcome == MP_TASK_FAILED ? push_error_text(task->co, 1) : "on_start was cancelled";
   const char *trace = outcome == MP_TASK_FAILED ? lua_tostring(task->co, 2) : NULL;
   int err = mp_buf_addf(&why, "%s\n%s", text, trace ? trace : "");
   if (err == 0) err = mp_buf_add(&why, "", 1);
