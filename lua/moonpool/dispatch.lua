@@ -235,16 +235,16 @@ local function new_dispatcher(root_app)
     if not root then
       look()
     end
-    if path == "*" then
-      res:header("Allow", STAR_METHODS):finish("")
-      return
-    end
-    local segments = router.split_path(path)
+    local segments = router.split_path(path == "*" and "/*" or path)
     if not segments then
       answer(root, req, res, MALFORMED)
       return
     end
-    local run, params = resolve(method, segments)
+    local run, params, found = resolve(method, segments)
+    if path == "*" and not found then -- about the server as a whole; a route for every path may answer it
+      res:header("Allow", STAR_METHODS):finish("")
+      return
+    end
     if params then
       core.set_params(req, params)
     end
