@@ -110,6 +110,7 @@ local function open_messages(core)
   core.routes = {}
   function core.add_route(method, path, run) core.routes[method .. " " .. path] = run end
   function core.clear_routes() core.routes = {} end
+  function core.match() end -- the router finds it all
 
   function core.set_params(req, params)
     req.params = params

@@ -118,6 +118,7 @@ void mp_process_open(lua_State *L);
 void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
+void mp_match_open(lua_State *L);
 void mp_native_open(lua_State *L);
 
 /* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
@@ -128,6 +129,9 @@ static inline void *mp_test_type(lua_State *L, int index, const void *type) {
   lua_pop(L, 1);
   return is ? at : NULL;
 }
+
+/* request.c: the value at the top becomes req.params of the request at stack place 1; popped. */
+void mp_request_set_params(lua_State *L);
 
 /* request.c: pushes the two objects of a call. */
 void mp_call_push(lua_State *L, struct mp_call *call);

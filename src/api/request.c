@@ -227,6 +227,14 @@ static int set_own(lua_State *L, const char *name) {
   return 0;
 }
 
+void mp_request_set_params(lua_State *L) {
+  check_request(L);
+  push_own_table(L);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "params");
+  lua_pop(L, 1);
+}
+
 static int l_set_params(lua_State *L) {
   return set_own(L, "params");
 }
