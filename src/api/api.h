@@ -45,6 +45,7 @@ struct mp_call {
   struct mp_wake reader;    /* waits for body bytes */
   struct mp_list writers;   /* tasks that wait for room */
   struct mp_buf body;       /* owned: collected by req:body() */
+  struct mp_list files;     /* struct mp_file: being written for this request, gone with it */
   int on_head_ref;          /* registry: list of functions; LUA_NOREF */
   uint8_t body_use;         /* enum mp_body_use */
   bool keep;                /* req:keep(): a client that goes away cancels nothing */
@@ -105,8 +106,17 @@ void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
 void mp_native_open(lua_State *L);
+void mp_files_open(lua_State *L);
+void mp_multipart_open(lua_State *L);
 
 /* request.c: pushes the two objects of a call. */
 void mp_call_push(lua_State *L, struct mp_call *call);
+/* The call of the `req` at stack place 1; raises when it is none, or has ended. */
+struct mp_call *mp_call_check(lua_State *L);
+/* Raises { status, message }. */
+int mp_raise_status(lua_State *L, int status, const char *message);
+
+/* files.c: closes what the request has not saved. */
+void mp_call_drop_files(struct mp_call *call);
 
 #endif
