@@ -153,9 +153,9 @@ static void bounds_parts_heads_and_names(void **state) {
            "[a||];[a||];[a||];!413");
   comes_to("--b\r\n" FIELD("a23456789012345678901") "\r\n", "!413");
   memset(filler, 'x', sizeof filler);
-  snprintf(body, sizeof body, "--b\r\n" FIELD("a") "X: %.*s\r\n\r\n\r\n--b--", 157, filler);
+  snprintf(body, sizeof body, "--b\r\n" FIELD("a") "X: %.*s\r\n\r\n\r\n--b--", 156, filler);
   comes_to(body, "[a||];.");
-  snprintf(body, sizeof body, "--b\r\n" FIELD("a") "X: %.*s\r\n\r\n\r\n--b--", 158, filler);
+  snprintf(body, sizeof body, "--b\r\n" FIELD("a") "X: %.*s\r\n\r\n\r\n--b--", 157, filler);
   comes_to(body, "!413");
   snprintf(body, sizeof body, "--b\r\n%.*s", 201, filler);
   comes_to(body, "!413");
