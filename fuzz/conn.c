@@ -6,7 +6,7 @@
 #include "io/listener.h"
 #include "web/server.h"
 #include <errno.h>
-#include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -119,6 +119,7 @@ static void start(void) {
       .write_ms = 60000,
       .compress = true};
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  signal(SIGPIPE, SIG_IGN);
   world.log = (struct mp_log){.fd = -1, .least = MP_LOG_ERROR + 1};
   world.address.sun_family = AF_UNIX; /* bind chooses an abstract name */
   HOLDS(bind(fd, (struct sockaddr *)&world.address, sizeof(sa_family_t)) == 0 && listen(fd, 8) == 0);
