@@ -1,8 +1,9 @@
-/* A whole connection over a socket, fed with split bytes: nothing crashes or leaks, nobody waits for what will not come,
- * and what comes back is a sequence of well-formed answers.
+/* A whole connection over a socket, fed with split bytes: nothing crashes or leaks, nobody waits for what will not
+ * come, and what comes back is a sequence of well-formed answers.
  *
  * The input is cut at 0xff: behind it stands a command, in front of it bytes of the client. The app's answers depend on
- * the target: /e echoes, /s streams, /l answers a turn later, /c is cut, /h is answered only when the client has gone. */
+ * the target: /e echoes, /s streams, /l answers a turn later, /c is cut, /h is answered only when the client has gone.
+ */
 #include "io/listener.h"
 #include "web/server.h"
 #include <errno.h>

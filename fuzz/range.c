@@ -1,8 +1,8 @@
 /* Ranges, preconditions and dates: every range lies within the size, and what is to be sent is never more than there
  * is. The first two bytes are the size. */
+#include "http/range.h"
 #include "http/conditional.h"
 #include "http/date.h"
-#include "http/range.h"
 #include <errno.h>
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
 /* Escapes: what encodes decodes to itself, and what decodes is no longer than it was and holds no NUL; a target's path
  * and query lie within it. */
+#include "http/url.h"
 #include "base/buf.h"
 #include "http/head.h"
-#include "http/url.h"
 #include <stdlib.h>
 
 #define HOLDS(truth)                                                                                                   \

@@ -72,9 +72,10 @@ static void comes_to(const char *body, const char *expected) {
 
 static void takes_a_form_apart_however_it_is_split(void **state) {
   (void)state;
-  comes_to("--b\r\n" FIELD("\"a\"") "\r\none\r\n--b\r\n" FILE_FIELD("f", "\"x.txt\"") "Content-Type: text/plain\r\n"
-           "\r\nline\r\nline\r\n\r\n--b--\r\n",
-           "[a||]one;[f|x.txt?|text/plain]line\r\nline\r\n;.");
+  comes_to(
+      "--b\r\n" FIELD("\"a\"") "\r\none\r\n--b\r\n" FILE_FIELD("f", "\"x.txt\"") "Content-Type: text/plain\r\n"
+                                                                                 "\r\nline\r\nline\r\n\r\n--b--\r\n",
+      "[a||]one;[f|x.txt?|text/plain]line\r\nline\r\n;.");
   comes_to("--b\r\n" FIELD("a") "\r\n\r\n--b--", "[a||];.");
   comes_to("--b--", ".");
 }

@@ -63,8 +63,9 @@ static void text_of_some_length_is_packed(void **state) {
   static const char *const texts[] = {"text/plain",      "TEXT/html; charset=utf-8", "application/json",
                                       "image/svg+xml",   "application/ld+json",      "application/javascript ; x=y",
                                       "application/wasm"};
-  static const char *const others[] = {"image/png", "application/octet-stream", "text/event-stream", "video/mp4",
-                                       "application/zip", "text/Event-Stream; charset=utf-8", "font/woff2"};
+  static const char *const others[] = {"image/png", "application/octet-stream", "text/event-stream",
+                                       "video/mp4", "application/zip",          "text/Event-Stream; charset=utf-8",
+                                       "font/woff2"};
   (void)state;
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) assert_true(packable(texts[i], NULL, NULL, 1024));
   for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_false(packable(others[i], NULL, NULL, 1024));
@@ -134,8 +135,7 @@ static struct asked ask(const char *request) {
 }
 
 static void set(struct asked *a, const char *name, const char *value) {
-  assert_int_equal(
-      mp_reply_set(&a->call->ex->reply, mp_slice(name, strlen(name)), mp_slice(value, strlen(value))), 0);
+  assert_int_equal(mp_reply_set(&a->call->ex->reply, mp_slice(name, strlen(name)), mp_slice(value, strlen(value))), 0);
 }
 
 static void end(struct asked *a) {

@@ -25,10 +25,10 @@ enum what { MEMORY, READ, WRITE, ACCEPT };
 
 static struct {
   enum what what;
-  int armed;  /* only the server's turns, not the client's */
-  int left;   /* calls that still work; then one fails, or all */
+  int armed; /* only the server's turns, not the client's */
+  int left;  /* calls that still work; then one fails, or all */
   int err;
-  bool ever;  /* every one from there on */
+  bool ever; /* every one from there on */
   bool fired;
 } fault;
 
@@ -227,8 +227,10 @@ static void *allocate_again(void *p, size_t n) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(each_allocation_may_fail_once),   cmocka_unit_test(all_allocations_may_fail_from_one_on),
-      cmocka_unit_test(each_read_may_fail), cmocka_unit_test(each_write_may_fail),
+      cmocka_unit_test(each_allocation_may_fail_once),
+      cmocka_unit_test(all_allocations_may_fail_from_one_on),
+      cmocka_unit_test(each_read_may_fail),
+      cmocka_unit_test(each_write_may_fail),
       cmocka_unit_test(each_accept_may_fail),
   };
   uv_replace_allocator(allocate, allocate_again, allocate_zeroed, free);

@@ -168,7 +168,7 @@ static int l_sink(lua_State *L) {
 }
 
 void mp_files_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"write", l_write}, {"finish", l_finish},  {"place", l_place},  {"path", l_path},
+  static const luaL_Reg methods[] = {{"write", l_write}, {"finish", l_finish}, {"place", l_place}, {"path", l_path},
                                      {"close", l_close}, {"__close", l_close}, {"__gc", l_box_gc}, {NULL, NULL}};
   luaL_newmetatable(L, SINK_NAME);
   luaL_setfuncs(L, methods, 0);

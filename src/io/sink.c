@@ -217,8 +217,8 @@ static void go_on(struct mp_sink *sink) {
     sink->on_idle(sink);
 }
 
-int mp_sink_open(struct mp_sink *sink, struct mp_loop *loop, const char *folder,
-                 void (*on_idle)(struct mp_sink *sink), void (*on_closed)(struct mp_sink *sink)) {
+int mp_sink_open(struct mp_sink *sink, struct mp_loop *loop, const char *folder, void (*on_idle)(struct mp_sink *sink),
+                 void (*on_closed)(struct mp_sink *sink)) {
   *sink = (struct mp_sink){.loop = loop, .on_idle = on_idle, .on_closed = on_closed, .fd = -1};
   sink->folder = strdup(folder);
   if (!sink->folder) return -ENOMEM;

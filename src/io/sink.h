@@ -33,8 +33,8 @@ struct mp_sink {
 };
 
 /* 0 or -ENOMEM; then no callback follows. `folder`: where the file will be placed, or one for temporary files. */
-int mp_sink_open(struct mp_sink *sink, struct mp_loop *loop, const char *folder,
-                 void (*on_idle)(struct mp_sink *sink), void (*on_closed)(struct mp_sink *sink));
+int mp_sink_open(struct mp_sink *sink, struct mp_loop *loop, const char *folder, void (*on_idle)(struct mp_sink *sink),
+                 void (*on_closed)(struct mp_sink *sink));
 
 /* 0, the sink's error, -ENOMEM, or -EALREADY once it is placed or being placed. */
 int mp_sink_write(struct mp_sink *sink, struct mp_slice bytes);

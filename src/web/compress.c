@@ -11,14 +11,14 @@
 
 enum {
   LEVEL = 5,
-  LEVEL_OF_MUCH = 1,        /* for one piece above MUCH: it is packed while the loop waits */
+  LEVEL_OF_MUCH = 1, /* for one piece above MUCH: it is packed while the loop waits */
   MUCH = 256 * 1024,
   BROTLI_QUALITY = 4,
-  BROTLI_WINDOW = 18,       /* bits: a stream holds as much memory */
-  GZIP_BITS = 15 + 16,      /* zlib: a gzip wrapper around the largest window */
+  BROTLI_WINDOW = 18,  /* bits: a stream holds as much memory */
+  GZIP_BITS = 15 + 16, /* zlib: a gzip wrapper around the largest window */
   DEFLATE_BITS = 15,
   STEP = 16 * 1024,
-  SPARE = 64                /* what a flush may add */
+  SPARE = 64 /* what a flush may add */
 };
 
 /* ---- what the client takes ---- */
@@ -99,10 +99,18 @@ static bool ends_with(struct mp_slice s, struct mp_slice with) {
 }
 
 static bool is_text(struct mp_slice type) {
-  static const char *const others[] = {"application/json", "application/javascript", "application/xml",
-                                       "application/wasm", "application/x-ndjson",   "application/x-javascript",
-                                       "image/bmp",        "image/x-icon",           "image/vnd.microsoft.icon",
-                                       "font/ttf",         "font/otf",               "application/rtf"};
+  static const char *const others[] = {"application/json",
+                                       "application/javascript",
+                                       "application/xml",
+                                       "application/wasm",
+                                       "application/x-ndjson",
+                                       "application/x-javascript",
+                                       "image/bmp",
+                                       "image/x-icon",
+                                       "image/vnd.microsoft.icon",
+                                       "font/ttf",
+                                       "font/otf",
+                                       "application/rtf"};
   const char *semicolon = type.len ? memchr(type.at, ';', type.len) : NULL;
   if (semicolon) type = mp_slice_trim(mp_slice(type.at, (size_t)(semicolon - type.at)));
   if (mp_slice_is_nocase(type, MP_SLICE("text/event-stream"))) return false; /* small, and read at once */
