@@ -97,8 +97,10 @@ end
 function file_methods.save(file, path)
   check_path(path, "save", 2)
   local ok, message, code = sinks[file]:place(path)
-  if not ok then
-    return nil, code == "EALREADY" and "the file was saved already" or ("cannot write %s: %s"):format(path, message), code
+  if code == "EALREADY" then
+    return nil, "the file was saved already", code
+  elseif not ok then
+    return nil, ("cannot write %s: %s"):format(path, message), code
   end
   return true
 end

@@ -51,7 +51,7 @@ struct mp_call {
   struct mp_wake reader;    /* waits for body bytes */
   struct mp_list writers;   /* tasks that wait for room */
   struct mp_buf body;       /* owned: collected by req:body() */
-  struct mp_list files;     /* struct mp_file: being written for this request, gone with it */
+  struct mp_list sinks;     /* struct mp_file: being written for this request, gone with it */
   int on_head_ref;          /* registry: list of functions; LUA_NOREF */
   uint8_t body_use;         /* enum mp_body_use */
   bool keep;                /* req:keep(): a client that goes away cancels nothing */
@@ -113,7 +113,7 @@ void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
 void mp_native_open(lua_State *L);
-void mp_files_open(lua_State *L);
+void mp_sinks_open(lua_State *L);
 void mp_multipart_open(lua_State *L);
 
 /* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
@@ -132,7 +132,7 @@ struct mp_call *mp_call_check(lua_State *L);
 /* Raises { status, message }. */
 int mp_raise_status(lua_State *L, int status, const char *message);
 
-/* files.c: closes what the request has not saved. */
-void mp_call_drop_files(struct mp_call *call);
+/* sink.c: closes what the request has not saved. */
+void mp_call_drop_sinks(struct mp_call *call);
 
 #endif

@@ -11,7 +11,7 @@
 
 enum {
   MP_PACK_LEAST = 1024,
-  MP_PACK_MOST = 4 * 1024 * 1024 /* a larger whole answer would hold the loop too long */
+  MP_PACK_MOST = 1024 * 1024 /* a larger whole answer would hold the loop too long */
 };
 
 enum mp_coding { MP_CODING_NONE, MP_CODING_GZIP, MP_CODING_DEFLATE, MP_CODING_BROTLI };

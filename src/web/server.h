@@ -88,15 +88,15 @@ struct mp_server {
   struct mp_exchange *told;    /* held by the room above: their waits end although their answers have ended */
   struct mp_exchange *current; /* inside on_request: its head still borrows the bytes just read; else NULL */
   struct mp_lent lent;
-  struct mp_buf spare;    /* owned: memory for the next answers, so that idle connections hold none */
+  struct mp_buf spare;      /* owned: memory for the next answers, so that idle connections hold none */
   struct mp_packer *packer; /* owned: kept for the next answer that is packed; NULL: none yet */
   struct mp_buf packed;     /* owned: what was packed, until it is framed */
-  struct mp_soon flush;   /* connections with something to send at the end of this turn */
-  struct mp_conn *dirty;  /* borrowed until flushed */
-  struct mp_timer retry;  /* accepts again after there was no memory for it */
-  uint64_t drain_due_ms;  /* while draining: when idle connections are closed */
-  int fd_most;            /* a connection whose descriptor is above it is the last to be taken for now */
-  uint64_t complained_ms; /* when that was last logged */
+  struct mp_soon flush;     /* connections with something to send at the end of this turn */
+  struct mp_conn *dirty;    /* borrowed until flushed */
+  struct mp_timer retry;    /* accepts again after there was no memory for it */
+  uint64_t drain_due_ms;    /* while draining: when idle connections are closed */
+  int fd_most;              /* a connection whose descriptor is above it is the last to be taken for now */
+  uint64_t complained_ms;   /* when that was last logged */
   bool few_fds, paused, draining, drained;
 };
 

@@ -16,7 +16,7 @@ struct box {
 
 struct mp_file {
   struct mp_sink sink;
-  struct mp_list node; /* of the call's files */
+  struct mp_list node; /* of the call's sinks */
   struct box *box;     /* borrowed: emptied when the file is closed; NULL: collected */
   struct mp_wake waiter;
 };
@@ -37,8 +37,8 @@ static void close_file(struct mp_file *file) {
   mp_sink_close(&file->sink);
 }
 
-void mp_call_drop_files(struct mp_call *call) {
-  MP_LIST_EACH(node, &call->files) close_file(MP_CONTAINER(node, struct mp_file, node));
+void mp_call_drop_sinks(struct mp_call *call) {
+  MP_LIST_EACH(node, &call->sinks) close_file(MP_CONTAINER(node, struct mp_file, node));
 }
 
 /* ---- waiting ---- */
@@ -151,7 +151,7 @@ static struct mp_file *open_file(struct mp_call *call, const char *folder) {
     free(file);
     return NULL;
   }
-  mp_list_append(&call->files, &file->node);
+  mp_list_append(&call->sinks, &file->node);
   return file;
 }
 
@@ -167,7 +167,7 @@ static int l_sink(lua_State *L) {
   return 1;
 }
 
-void mp_files_open(lua_State *L) {
+void mp_sinks_open(lua_State *L) {
   static const luaL_Reg methods[] = {{"write", l_write}, {"finish", l_finish}, {"place", l_place}, {"path", l_path},
                                      {"close", l_close}, {"__close", l_close}, {"__gc", l_box_gc}, {NULL, NULL}};
   luaL_newmetatable(L, SINK_NAME);
