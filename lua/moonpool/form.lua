@@ -285,10 +285,10 @@ local function read_lists(req)
   return refuse(415, ("a form is %s or %s, not %s"):format(URLENCODED, MULTIPART, kind))
 end
 
-local forms = setmetatable({}, { __mode = "k" }) -- request → { first, lists }, or { refused }
-
+-- { first, lists }, or { refused }: kept with the request, so that its error page finds the same.
 local function form_of(req)
-  local form = forms[req]
+  local own = core.request_table(req)
+  local form = own.form
   if form and form.refused then
     error(form.refused, 0)
   elseif form then
@@ -297,7 +297,7 @@ local function form_of(req)
   local ok, lists = pcall(read_lists, req)
   if not ok then
     if type(lists) == "table" and lists.status then
-      forms[req] = { refused = lists } -- the body is gone: asked again, it is the same
+      own.form = { refused = lists } -- the body is gone: asked again, it is the same
     end
     error(lists, 0)
   end
@@ -305,7 +305,7 @@ local function form_of(req)
   for name, list in pairs(lists) do
     form.first[name] = list[1]
   end
-  forms[req] = form
+  own.form = form
   return form
 end
 

@@ -258,6 +258,13 @@ static int l_body_use(lua_State *L) {
   return 1;
 }
 
+/* core.request_table(req): the request's own table, for Moonpool's modules. */
+static int l_request_table(lua_State *L) {
+  check_request(L);
+  push_own_table(L);
+  return 1;
+}
+
 /* ---- header fields ---- */
 
 /* Repeated lines become one value, as RFC 9110 5.3 joins them; Cookie by "; " (RFC 6265 5.4). */
@@ -518,6 +525,8 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "set_base");
   lua_pushcfunction(L, l_set_limits);
   lua_setfield(L, -2, "set_limits");
+  lua_pushcfunction(L, l_request_table);
+  lua_setfield(L, -2, "request_table");
   lua_pushcfunction(L, l_body_use);
   lua_setfield(L, -2, "body_use");
 }
