@@ -102,6 +102,13 @@ app:post("/again", function(req, res)
   local _, second = pcall(req.form, req)
   res:json { status = first.status, same = first == second }
 end)
+app:post("/raise", function(req)
+  req:form()
+  error { status = 422 }
+end)
+app:error_page(function(req, res, e)
+  if e.status == 422 then res:text("again: " .. req:form().a) end
+end)
 app:get("/hello", function(_, res) res:text "hi" end)
 return app
 ]]
@@ -177,6 +184,10 @@ describe("a body", function()
     it("may be read after the body was", function()
       assert.are.equal('{"a":"1"}', post("/body-first", form(part("a", "1"))).body)
       assert.are.equal('{"a":"1"}', post("/body-first", "a=1", "application/x-www-form-urlencoded").body)
+    end)
+
+    it("is there for the error page, too", function()
+      assert.are.equal("again: 1", post("/raise", form(part("a", "1"))).body)
     end)
 
     it("raises when a part of the body was read", function()
