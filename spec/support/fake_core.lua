@@ -26,6 +26,11 @@ local function open_messages(core)
     return req._body
   end
 
+  function core.request_table(req)
+    req._own = req._own or {}
+    return req._own
+  end
+
   function core.request.keep(req)
     req.kept = true
   end
