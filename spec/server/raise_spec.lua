@@ -10,6 +10,7 @@ app:get("/raise", function() error { status = 404 } end)
 app:get("/known", function() moonpool.running() error "told once" end)
 app:get("/nap", function(req, res) moonpool.sleep(0.05) res:text("slept " .. req.path) end)
 app:get("/popen", function() local file <close> = io.popen "sleep 100" error "popen left" end)
+app:get("/endless", function() local function f() return 1 + f() end return f() end)
 app:get("/module", function() return require "no.such.module" end)
 inner:error_page(function(_, res, e) res:text("inner " .. e.status) end)
 inner:get("/raise", function() moonpool.sleep(0.01) error { status = 409 } end)
@@ -23,6 +24,13 @@ describe("a handler that raises", function()
 
   setup(function() s = server.start { app = app } end)
   teardown(function() s:stop() end)
+
+  it("out of endless recursion tells the top of its stack alone", function()
+    assert.are.equal(500, s:get("/endless").status)
+    s:wait_log "stack overflow"
+    s:wait_log "more than 1000 levels"
+    assert.are.equal(404, s:get("/raise").status)
+  end)
 
   it("leaves nothing that ends a later request", function()
     for _ = 1, 8 do assert.are.equal(404, s:get("/raise").status) end
