@@ -286,6 +286,7 @@ static void tell_lost(struct mp_process *p) {
 static void on_settled(struct mp_child *child) {
   struct mp_process *p = process_of(child);
   lua_State *L = p->api->L;
+  mp_pipes_take_rest(p);
   lua_pushcfunction(L, p_make_result);
   lua_pushlightuserdata(L, p);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
