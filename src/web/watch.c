@@ -167,7 +167,7 @@ static void due_is_over(struct mp_conn *c) {
     idle_is_over(c);
     break;
   case MP_DUE_HEAD:
-    mp_conn_refuse(c, late_head, false);
+    mp_conn_refuse_unread(c, late_head, false);
     break;
   case MP_DUE_BODY:
     body_is_late(c);
@@ -187,6 +187,7 @@ static uint64_t request_due(const struct mp_conn *c) {
 static void request_is_late(struct mp_conn *c) {
   static const struct mp_refusal late = {503, "the handler did not answer in time"};
   bool in_stream = c->ex->reply.head_sent, head_only = c->ex->reply.head_only;
+  if (!in_stream) c->ex->told_status = (uint16_t)late.status;
   mp_conn_lose_exchange(c);
   if (in_stream)
     c->last = c->cut = true;
