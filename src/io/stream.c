@@ -19,9 +19,34 @@ static void free_write(struct mp_stream_write *w) {
   free(w);
 }
 
-static void tell_broken(struct mp_soon *soon) {
-  struct mp_stream *stream = MP_CONTAINER(soon, struct mp_stream, broken);
-  stream->ops->on_broken(stream, stream->err);
+static bool is_writing(const struct mp_stream *stream) {
+  return !stream->untold && stream->writing;
+}
+
+static void forget_broken(struct mp_stream *stream) {
+  struct mp_stream **at = &mp_stream_loop(stream)->broken;
+  if (!stream->untold) return;
+  while (*at != stream) at = &(*at)->next_broken;
+  *at = stream->next_broken;
+  stream->untold = false;
+  stream->writing = NULL;
+}
+
+void mp_streams_tell_broken(struct mp_soon *soon) {
+  struct mp_loop *loop = MP_CONTAINER(soon, struct mp_loop, tell_broken);
+  while (loop->broken) {
+    struct mp_stream *stream = loop->broken;
+    forget_broken(stream);
+    stream->ops->on_broken(stream, stream->err);
+  }
+}
+
+static void tell_broken_later(struct mp_stream *stream) {
+  struct mp_loop *loop = mp_stream_loop(stream);
+  stream->untold = true;
+  stream->next_broken = loop->broken;
+  loop->broken = stream;
+  mp_loop_post(loop, &loop->tell_broken);
 }
 
 static void start_with(struct mp_stream *stream, const struct mp_stream_ops *ops) {
@@ -29,8 +54,7 @@ static void start_with(struct mp_stream *stream, const struct mp_stream_ops *ops
   stream->out = (struct mp_buf){0};
   stream->writing = NULL;
   stream->err = 0;
-  stream->reading = stream->closing = stream->shut = false;
-  mp_soon_init(&stream->broken, tell_broken);
+  stream->reading = stream->closing = stream->untold = stream->shut = false;
 }
 
 /* Cannot fail: it makes no system call. */
@@ -173,23 +197,23 @@ static void push_or_break(struct mp_stream *stream) {
   int err = push(stream);
   if (err == 0) return;
   drop_out(stream, err);
-  mp_loop_post(mp_stream_loop(stream), &stream->broken);
+  tell_broken_later(stream);
 }
 
 void mp_stream_flush(struct mp_stream *stream) {
   if (stream->err) mp_buf_free(&stream->out);
-  if (stream->closing || stream->writing || mp_buf_len(&stream->out) == 0) return;
+  if (stream->closing || is_writing(stream) || mp_buf_len(&stream->out) == 0) return;
   push_or_break(stream);
 }
 
 size_t mp_stream_queued(const struct mp_stream *stream) {
-  return mp_buf_len(&stream->out) + (stream->writing ? stream->uv.stream.write_queue_size : 0);
+  return mp_buf_len(&stream->out) + (is_writing(stream) ? stream->uv.stream.write_queue_size : 0);
 }
 
 void mp_stream_shutdown(struct mp_stream *stream) {
   if (stream->shut || stream->closing) return;
   stream->shut = true;
-  if (!stream->err && !stream->writing) push_or_break(stream);
+  if (!stream->err && !is_writing(stream)) push_or_break(stream);
 }
 
 static void on_uv_closed(uv_handle_t *handle) {
@@ -202,7 +226,7 @@ void mp_stream_close(struct mp_stream *stream) {
   if (stream->closing) return;
   stream->closing = true;
   stream->reading = false;
-  mp_soon_cancel(&stream->broken);
+  forget_broken(stream);
   uv_close(&stream->uv.handle, on_uv_closed);
 }
 

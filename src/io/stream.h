@@ -30,12 +30,15 @@ struct mp_stream {
   } uv;
   const struct mp_stream_ops *ops; /* static */
   struct mp_buf out;               /* owned: to be written next; callers append here, then flush */
-  struct mp_stream_write *writing; /* owned: what the kernel has not taken yet; NULL most of the time */
-  struct mp_soon broken;           /* tells on_broken what a flush has found */
-  int err;                         /* why nothing can be written any more, or 0 */
+  union {
+    struct mp_stream_write *writing; /* owned: what the kernel has not taken yet; NULL most of the time */
+    struct mp_stream *next_broken;   /* with `untold`: of the loop's list; borrowed until told */
+  };
+  int err; /* why nothing can be written any more, or 0 */
   bool reading;
   bool closing;
-  bool shut; /* no more bytes will be queued; half-close when all is written */
+  bool untold; /* a flush has found that it is broken: on_broken is still to be called */
+  bool shut;   /* no more bytes will be queued; half-close when all is written */
 };
 
 /* Takes over the descriptor, a socket or a pipe end, whatever it returns. 0 or -errno; on an error the stream is

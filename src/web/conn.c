@@ -194,7 +194,7 @@ int mp_conn_open(struct mp_server *server, int fd, const struct mp_address *peer
     return -ENOMEM;
   }
   register_conn(server, c);
-  c->peer.address = *peer;
+  c->peer = *peer;
   c->unnamed = server->config.proxy_protocol;
   int err = mp_stream_accepted(&c->stream, server->loop, fd, peer->kind != MP_ADDRESS_UNIX, &stream_ops);
   if (err == 0) mp_conn_settle(c); /* else on_closed frees it */

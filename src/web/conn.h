@@ -38,11 +38,10 @@ struct mp_conn {
   struct mp_exchange *ex;   /* borrowed from the room above until finished, then owned while its body is discarded */
   struct mp_buf in;         /* owned: bytes read and not used yet */
   struct mp_head_scan scan;
-  /* Who sends: the socket's other end, or whom a PROXY header names. */
-  struct mp_client peer;
+  struct mp_address peer; /* who sends: the socket's other end, or whom a PROXY header names */
   uint32_t discarded; /* bytes thrown away since the last answer ended */
-  uint64_t due_ms;    /* of `due`; 0: none */
-  uint32_t look_ms;   /* with `looking`: when to look whether the client is still there; low bits of the clock */
+  uint32_t due_ms;    /* of `due`; 0: none; low bits of the clock */
+  uint32_t look_ms;   /* with `looking`: when to look whether the client is still there; likewise */
   uint32_t check_ms;  /* with `backlog`: when to look for progress; likewise */
   uint32_t unsent;    /* with `backlog`: what would be queued if nothing had left since the last look */
   uint32_t due : 3;   /* enum mp_due */
@@ -64,6 +63,7 @@ struct mp_conn {
   bool dead : 1;    /* closed, and freed when that list is run */
   bool cut : 1;     /* the last answer is broken: close with a reset */
   bool unnamed : 1; /* its PROXY header has not come whole */
+  bool secure : 1;  /* as that has said */
 };
 
 /* A connection of a descriptor that was just accepted, taken over. 0 or -errno. */

@@ -53,7 +53,7 @@ struct mp_server_ops {
    * the middle of it). Once for each exchange, for the record; its head can be read. */
   void (*on_over)(struct mp_exchange *ex, bool whole);
   /* What came was refused before it became an exchange. */
-  void (*on_refused)(struct mp_server *server, const struct mp_client *peer, int status);
+  void (*on_refused)(struct mp_server *server, const struct mp_address *peer, int status);
   /* Had a sibling better take the next connection? Asked again soon if nobody did. */
   bool (*holds_back)(struct mp_server *server);
   /* One was taken: n_conns has changed. */

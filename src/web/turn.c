@@ -11,7 +11,7 @@ static void log_refusal(struct mp_conn *c, struct mp_refusal why) {
   char peer[MP_ADDRESS_TEXT];
   if (!mp_log_wants(c->server->log, MP_LOG_WARN)) return;
   mp_log(c->server->log, MP_LOG_WARN, "http", "refused peer=%s status=%d reason=\"%s\"",
-         mp_address_text_port(&c->peer.address, peer), why.status, why.reason);
+         mp_address_text_port(&c->peer, peer), why.status, why.reason);
 }
 
 void mp_conn_refuse(struct mp_conn *c, struct mp_refusal why, bool head_only) {
@@ -47,7 +47,7 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->max_body = c->server->config.limits.body;
   ex->refused = (struct mp_refusal){0};
   ex->call = NULL;
-  ex->peer = c->peer;
+  ex->peer = (struct mp_client){.address = c->peer, .secure = c->secure};
   ex->body_sent = ex->told_status = 0;
   ex->recorded = false;
   ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = false;
@@ -111,12 +111,12 @@ static bool next_request(struct mp_conn *c) {
 /* Where proxies are listed, only they may say for whom they come. */
 static bool may_name_another(const struct mp_conn *c) {
   const struct mp_trust *trust = c->server->config.trust;
-  return !trust || mp_trust_has(trust, &c->peer.address);
+  return !trust || mp_trust_has(trust, &c->peer);
 }
 
 static void take_name(struct mp_conn *c, const struct mp_proxy *proxy) {
-  if (proxy->source.kind != MP_ADDRESS_NONE) c->peer.address = proxy->source;
-  c->peer.secure = proxy->secure;
+  if (proxy->source.kind != MP_ADDRESS_NONE) c->peer = proxy->source;
+  c->secure = proxy->secure;
   c->unnamed = false;
   c->fresh = true; /* the first request has all the time that it has on other connections */
 }

@@ -69,14 +69,10 @@ void mp_record_over(struct mp_record *record, const struct mp_exchange *ex, bool
   if (record->slow_ms && took_ms >= record->slow_ms) warn_slow(record, ex, took_ms, id);
 }
 
-void mp_record_refused(struct mp_record *record, const struct mp_client *peer, int status) {
+void mp_record_refused(struct mp_record *record, const struct mp_address *peer, int status) {
   if (!record->has_access) return;
-  struct mp_access_facts facts = {.client = peer->address,
-                                  .minor = -1,
-                                  .status = status,
-                                  .whole = true,
-                                  .worker = record->worker,
-                                  .at = wall_clock()};
+  struct mp_access_facts facts = {
+      .client = *peer, .minor = -1, .status = status, .whole = true, .worker = record->worker, .at = wall_clock()};
   mp_access_add(&record->access, &facts);
 }
 

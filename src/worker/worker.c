@@ -96,7 +96,7 @@ static void on_over(struct mp_exchange *ex, bool whole) {
   mp_record_over(&of_server(ex->server)->record, ex, whole);
 }
 
-static void on_refused(struct mp_server *server, const struct mp_client *peer, int status) {
+static void on_refused(struct mp_server *server, const struct mp_address *peer, int status) {
   mp_record_refused(&of_server(server)->record, peer, status);
 }
 
