@@ -2,6 +2,7 @@
 #include "api/open.h"
 #include "base/config.h"
 #include "base/err.h"
+#include <errno.h>
 #include <unistd.h>
 
 /* Handlers may hold up the loop, and its clock with it. */
@@ -85,14 +86,12 @@ static void complain(const struct mp_record *record, const char *path, int err) 
 static void reopen_error_log(const struct mp_record *record) {
   const char *path = record->config->error_log;
   if (!path || strcmp(path, "-") == 0) return;
-  int err = mp_access_file(path), fd = err;
-  if (fd < 0) {
-    complain(record, path, err);
-    return;
-  }
-  dup2(fd, STDOUT_FILENO);
-  dup2(fd, STDERR_FILENO);
-  close(fd);
+  int fd = mp_access_file(path);
+  if (fd < 0)
+    complain(record, path, fd);
+  else if (dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
+    complain(record, path, -errno);
+  if (fd >= 0) close(fd);
 }
 
 void mp_record_reopen(struct mp_record *record) {
