@@ -1,5 +1,5 @@
-#include "io/listener.h"
 #include "base/err.h"
+#include "io/listener.h"
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>

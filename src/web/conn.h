@@ -39,18 +39,18 @@ struct mp_conn {
   struct mp_buf in;         /* owned: bytes read and not used yet */
   struct mp_head_scan scan;
   struct mp_address peer; /* who sends: the socket's other end, or whom a PROXY header names */
-  uint32_t discarded; /* bytes thrown away since the last answer ended */
-  uint32_t due_ms;    /* of `due`; 0: none; low bits of the clock */
-  uint32_t look_ms;   /* with `looking`: when to look whether the client is still there; likewise */
-  uint32_t check_ms;  /* with `backlog`: when to look for progress; likewise */
-  uint32_t unsent;    /* with `backlog`: what would be queued if nothing had left since the last look */
-  uint32_t due : 3;   /* enum mp_due */
-  uint32_t looks : 2; /* looks at the client in this exchange, up to the longest pause between them */
-  uint32_t stale : 3; /* looks for progress that found none */
-  bool busy : 1;      /* inside settle */
-  bool fresh : 1;     /* nothing was ever read */
-  bool last : 1;      /* no request is read any more; close once the answers are out */
-  bool lingering : 1; /* our side is shut; reading on so that the client gets the answer */
+  uint32_t discarded;     /* bytes thrown away since the last answer ended */
+  uint32_t due_ms;        /* of `due`; 0: none; low bits of the clock */
+  uint32_t look_ms;       /* with `looking`: when to look whether the client is still there; likewise */
+  uint32_t check_ms;      /* with `backlog`: when to look for progress; likewise */
+  uint32_t unsent;        /* with `backlog`: what would be queued if nothing had left since the last look */
+  uint32_t due : 3;       /* enum mp_due */
+  uint32_t looks : 2;     /* looks at the client in this exchange, up to the longest pause between them */
+  uint32_t stale : 3;     /* looks for progress that found none */
+  bool busy : 1;          /* inside settle */
+  bool fresh : 1;         /* nothing was ever read */
+  bool last : 1;          /* no request is read any more; close once the answers are out */
+  bool lingering : 1;     /* our side is shut; reading on so that the client gets the answer */
   bool saw_eof : 1;
   bool half : 1;   /* the end of file was judged: the client waits for its answers */
   bool probed : 1; /* 100 Continue was sent to see whether it is still there */
