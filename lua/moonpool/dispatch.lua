@@ -1,7 +1,7 @@
 -- From a request to the functions that answer it.
 --
 --   path as sent ─ the core's map of routes ─────────────────► run(req, res)
---     └ handle: split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware and handler ─┘
+--     └ handle: split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware, handler ─┘
 --
 -- A site is an app at the place where it is mounted; the root's is at "". Chains are put together once: for every path
 -- without parameters when the first request comes (core.add_route), for other routes at their first use.
@@ -235,16 +235,16 @@ local function new_dispatcher(root_app)
     if not root then
       look()
     end
-    if path == "*" then
-      res:header("Allow", STAR_METHODS):finish("")
-      return
-    end
-    local segments = router.split_path(path)
+    local segments = router.split_path(path == "*" and "/*" or path)
     if not segments then
       answer(root, req, res, MALFORMED)
       return
     end
-    local run, params = resolve(method, segments)
+    local run, params, found = resolve(method, segments)
+    if path == "*" and not found then -- about the server as a whole; a route for every path may answer it
+      res:header("Allow", STAR_METHODS):finish("")
+      return
+    end
     if params then
       core.set_params(req, params)
     end
