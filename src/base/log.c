@@ -1,11 +1,16 @@
 #include "base/log.h"
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { FULL_MS = 50 /* how long a line waits for room */ };
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -97,19 +102,42 @@ static void line_add_detail(struct line *l, struct mp_slice detail) {
   }
 }
 
-static void line_write(struct mp_log *log, struct line *l) {
-  size_t at = 0;
-  line_add(l, "\n", 1);
-  while (at < l->len) {
-    ssize_t n = write(log->fd, l->at + at, l->len - at);
-    if (n < 0 && errno == EINTR) continue;
+/* An error is left to write(2). */
+static bool has_room(struct mp_log *log) {
+  struct pollfd to = {.fd = log->fd, .events = POLLOUT};
+  log->stalled = poll(&to, 1, log->stalled ? 0 : FULL_MS) == 0;
+  return !log->stalled;
+}
+
+/* What poll(2) promises of a pipe that has room is a write of PIPE_BUF bytes. */
+static size_t most_at_once(const struct mp_log *log, size_t len) {
+  struct stat st;
+  return len > PIPE_BUF && fstat(log->fd, &st) == 0 && !S_ISREG(st.st_mode) ? PIPE_BUF : len;
+}
+
+static void write_all(struct mp_log *log, const char *bytes, size_t len) {
+  size_t at = 0, most = most_at_once(log, len);
+  while (at < len) {
+    size_t left = len - at;
+    ssize_t n = has_room(log) ? write(log->fd, bytes + at, left < most ? left : most) : -1;
+    if (n < 0 && !log->stalled && errno == EINTR) continue;
     if (n < 0) {
       log->lost++;
-      break;
+      log->torn |= at > 0;
+      return;
     }
     at += (size_t)n;
   }
+}
+
+static void line_close(struct line *l) {
   if (l->at != l->small) free(l->at);
+}
+
+static void line_write(struct mp_log *log, struct line *l) {
+  line_add(l, "\n", 1);
+  write_all(log, l->at, l->len);
+  line_close(l);
 }
 
 static void text_line(struct line *l, enum mp_log_level level, const char *room, struct mp_slice message,
@@ -138,10 +166,30 @@ static void json_line(struct line *l, enum mp_log_level level, const char *room,
   line_adds(l, "\"}");
 }
 
+static void tell_lost(struct mp_log *log) {
+  struct line l;
+  char text[64];
+  uint64_t lost = log->lost;
+  if (lost == log->lost_told || !has_room(log)) return;
+  snprintf(text, sizeof text, "some lines could not be written lines=%llu",
+           (unsigned long long)(lost - log->lost_told));
+  line_open(&l);
+  if (log->torn) line_add(&l, "\n", 1);
+  (log->json ? json_line : text_line)(&l, MP_LOG_WARN, "log", mp_slice(text, strlen(text)), mp_slice("", 0));
+  line_write(log, &l);
+  if (log->lost > lost) {
+    log->lost = lost;
+    return;
+  }
+  log->lost_told = lost;
+  log->torn = false;
+}
+
 void mp_log_detail(struct mp_log *log, enum mp_log_level level, const char *room, struct mp_slice message,
                    struct mp_slice detail) {
   struct line l;
   if (!mp_log_wants(log, level)) return;
+  tell_lost(log);
   line_open(&l);
   (log->json ? json_line : text_line)(&l, level, room, message, detail);
   line_write(log, &l);

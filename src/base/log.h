@@ -4,7 +4,8 @@
  *
  * Each line leaves in one write(2), so that processes may share a descriptor. Control bytes in what is logged are
  * escaped as \xNN (a newline too; a traceback keeps its line ends by being given as `detail`), so nobody can forge a
- * line. Writing never fails upward: a log that cannot be written is counted in `lost`. */
+ * line. Writing never fails upward, and never waits long: a pipe that nobody reads gets 50 ms, then lines are lost
+ * until there is room again. Lost lines are counted, and their number is told as soon as anything can be written. */
 #ifndef MP_BASE_LOG_H
 #define MP_BASE_LOG_H
 
@@ -18,6 +19,9 @@ struct mp_log {
   enum mp_log_level least; /* quieter events are dropped */
   bool json;               /* one object a line instead of text */
   uint64_t lost;           /* lines that could not be written */
+  uint64_t lost_told;      /* of which the log speaks already */
+  bool stalled;            /* it was full, and nobody read it in time */
+  bool torn;               /* the last line ends in its middle */
 };
 
 /* "info" and the like; false when there is no such level. */
