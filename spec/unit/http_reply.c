@@ -63,6 +63,23 @@ static void date_and_server_of_the_handler_stand_alone(void **state) {
   ends_as(&a, "HTTP/1.1 200 OK\r\ndate: x\r\nserver: y\r\nContent-Length: 0\r\n\r\n");
 }
 
+static void a_reset_has_a_length_of_nothing(void **state) {
+  (void)state;
+  struct answer a = answer_to("GET", 1, true);
+  a.reply.status = 205;
+  assert_int_equal(SET(a, "Content-Length", "2"), 0);
+  assert_int_equal(HEAD(a, 2), 0);
+  assert_int_equal(BODY(a, "hi"), 0);
+  assert_int_equal(END(a), 0);
+  ends_as(&a, "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n");
+  a = answer_to("GET", 1, true);
+  a.reply.status = 205;
+  assert_int_equal(HEAD(a, MP_LENGTH_UNKNOWN), 0);
+  assert_int_equal(BODY(a, "hi"), 0);
+  assert_int_equal(END(a), 0);
+  ends_as(&a, "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n");
+}
+
 static void an_unknown_length_is_chunked_on_1_1(void **state) {
   (void)state;
   struct answer a = answer_to("GET", 1, true);
@@ -259,6 +276,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_known_length_is_declared),
       cmocka_unit_test(date_and_server_of_the_handler_stand_alone),
+      cmocka_unit_test(a_reset_has_a_length_of_nothing),
       cmocka_unit_test(an_unknown_length_is_chunked_on_1_1),
       cmocka_unit_test(an_unknown_length_ends_by_close_on_1_0),
       cmocka_unit_test(persistence_is_told_where_it_is_not_the_default),

@@ -188,8 +188,10 @@ int mp_reply_head(struct mp_reply *reply, struct mp_buf *out, uint64_t length, c
   if (reply->head_sent) return -EALREADY;
   if (reply->status < 100 || reply->status > 999) return -EINVAL;
   bool lengthless = is_lengthless(reply->status), no_body = mp_status_bodiless(reply->status);
-  reply->bodiless = reply->head_only || no_body;
-  if (lengthless) {
+  bool reset = reply->status == 205; /* no body, and a length of 0 that says so (RFC 9110 15.3.6) */
+  reply->bodiless = reply->head_only || no_body || reset;
+  if (reset) length = 0;
+  if (lengthless || reset) {
     int err = mp_reply_remove(reply, MP_SLICE("Content-Length"));
     if (err < 0) return err;
   }

@@ -135,7 +135,7 @@ bool mp_reply_is_packable(const struct mp_reply *reply, uint64_t length) {
   bool streams = length == MP_LENGTH_UNKNOWN;
   if (!streams && (length < MP_PACK_LEAST || length > MP_PACK_MOST)) return false;
   if (streams && reply->has_length) return false;
-  if (mp_status_bodiless(reply->status) || reply->status == 206) return false;
+  if (mp_status_bodiless(reply->status) || reply->status == 205 || reply->status == 206) return false;
   if (!mp_reply_get(reply, MP_SLICE("Content-Type"), &value) || !is_text(value)) return false;
   if (mp_reply_get(reply, MP_SLICE("Content-Encoding"), &value)) return false;
   if (mp_reply_get(reply, MP_SLICE("Content-Range"), &value)) return false;
