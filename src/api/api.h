@@ -35,6 +35,7 @@ struct mp_api {
   char id_prefix[17];         /* random, one a worker */
   struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
+  bool retiring;              /* a drain has begun: timers fire no more */
 };
 
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
@@ -71,6 +72,13 @@ static inline struct mp_api *mp_api_of(lua_State *L) {
 
 /* The scope that what the running function starts joins: its task's, or the worker's. */
 struct mp_scope *mp_api_scope(lua_State *L);
+
+/* Starts a task in `scope` at the end of this turn: the function at `first` with what stands above it. Pushes the task's
+ * object; raises when there is no memory. */
+struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, const char *what);
+
+/* Pushes "app.lua:12", where the app called what runs now. */
+void mp_push_caller(lua_State *L);
 
 /* Told once of every error that nobody took: writes the line, then calls the app's on_error. Index of the error value
  * and of its traceback (0: none) on L; the rest may be NULL. */
@@ -109,6 +117,9 @@ void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
 void mp_native_open(lua_State *L);
+void mp_scopes_open(lua_State *L);
+void mp_timers_open(lua_State *L);
+void mp_files_open(lua_State *L);
 
 /* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
 static inline void *mp_test_type(lua_State *L, int index, const void *type) {
