@@ -23,6 +23,7 @@ struct mp_api {
   unsigned n_calls;
   uint64_t n_requests;
   int get_ref;                         /* the string "GET" */
+  int static_ref;                      /* method → path → handler; LUA_NOREF: the app has no routes */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
   const void *request_type, *response_type; /* their metatables, to compare with */

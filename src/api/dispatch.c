@@ -242,14 +242,34 @@ static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method
     lua_pushlstring(L, method.at, method.len);
 }
 
+/* Leaves the handler of a route without parameters, found by method and path as sent; false, and nothing, when there is
+ * none. stack: … method path */
+static bool push_static(lua_State *L, struct mp_api *api, int method) {
+  if (api->static_ref == LUA_NOREF) return false;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->static_ref);
+  lua_pushvalue(L, method);
+  if (lua_rawget(L, -2) == LUA_TTABLE) {
+    lua_pushvalue(L, method + 1);
+    if (lua_rawget(L, -2) == LUA_TFUNCTION) return true;
+  }
+  lua_settop(L, method + 1);
+  return false;
+}
+
 static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 1);
   const struct mp_head *head = &call->ex->head;
   mp_task_guard(L);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->handle_ref);
-  mp_call_push(L, call);
   push_method(L, call->api, head->method);
   lua_pushlstring(L, head->path.at, head->path.len);
+  if (push_static(L, call->api, 2)) {
+    mp_call_push(L, call);
+    return mp_task_call(L, 2, 0);
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->handle_ref);
+  mp_call_push(L, call);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
   return mp_task_call(L, 4, 0);
 }
 

@@ -283,7 +283,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->loop = setup->loop;
   api->log = setup->log;
   api->started_ms = mp_loop_now(setup->loop);
-  api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
+  api->static_ref = api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->spawn_queue);
   mp_soon_init(&api->quiet, run_on_stop);
@@ -325,6 +325,10 @@ static int p_load(lua_State *L) {
   lua_getfield(L, -1, "load");
   lua_pushstring(L, api->setup.config->app);
   lua_call(L, 1, 3);
+  if (lua_getfield(L, -1, "static") == LUA_TTABLE)
+    api->static_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  else
+    lua_pop(L, 1);
   api->hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   api->fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   api->handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
