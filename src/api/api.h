@@ -101,7 +101,7 @@ void mp_api_when_quiet(struct mp_api *api);
 
 /* dispatch.c */
 void mp_calls_free(struct mp_api *api);
-/* The request whose scope it is; NULL for the worker's own. */
+/* The request whose scope it is, or lies within; NULL for the worker's own. */
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope);
 /* "GET /path" in quotes, escaped, for the log; while call->ex is held. */
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);

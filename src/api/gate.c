@@ -17,10 +17,10 @@ struct gate {
 
 /* User value 1: the gate. */
 struct permit {
-  struct gate *gate;      /* borrowed: anchored by the user value */
-  struct mp_turn *turn;   /* borrowed from the task that is to begin; NULL: none, or over */
-  struct mp_owned owned;  /* of the task that holds it; linked to none for a script's own */
-  bool held;
+  struct gate *gate;     /* borrowed: anchored by the user value */
+  struct mp_turn *turn;  /* borrowed from the task that is to begin; NULL: none, or over */
+  struct mp_owned owned; /* of the task that holds it; linked to none for a script's own */
+  bool held, of_process;
 };
 
 /* ---- places ---- */
@@ -80,6 +80,13 @@ void mp_permit_release(lua_State *L, int index) {
 
 static int l_permit_release(lua_State *L) {
   release(luaL_checkudata(L, 1, PERMIT_NAME));
+  return 0;
+}
+
+/* The end of its block; a process that holds it goes on. */
+static int l_permit_close(lua_State *L) {
+  struct permit *permit = luaL_checkudata(L, 1, PERMIT_NAME);
+  if (!permit->of_process) release(permit);
   return 0;
 }
 
@@ -181,6 +188,7 @@ static int l_spawn(lua_State *L) {
   lua_pushcfunction(L, l_limited);
   lua_insert(L, 1); /* stack: l_limited permit function arguments */
   struct mp_task *task = mp_spawn_task(L, 1, mp_api_scope(L), "limit");
+  permit->owned.ended = holder_has_ended;
   mp_list_append(&task->owned, &permit->owned.node);
   if (take_place(gate)) {
     permit->held = true;
@@ -201,6 +209,7 @@ static int l_hold(lua_State *L) {
     release(permit);
     return 0;
   }
+  permit->of_process = true;
   lua_settop(L, 2);
   lua_insert(L, 1);
   lua_setiuservalue(L, 1, MP_PROCESS_PERMIT);
@@ -249,10 +258,8 @@ static int l_semaphore_tostring(lua_State *L) {
 
 static void open_permit(lua_State *L) {
   static const luaL_Reg methods[] = {{"release", l_permit_release}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__close", l_permit_release},
-                                  {"__gc", l_permit_release},
-                                  {"__tostring", l_permit_tostring},
-                                  {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__close", l_permit_close}, {"__gc", l_permit_release}, {"__tostring", l_permit_tostring}, {NULL, NULL}};
   luaL_newmetatable(L, PERMIT_NAME);
   luaL_setfuncs(L, meta, 0);
   luaL_newlib(L, methods);

@@ -483,7 +483,7 @@ static int after_queue_run(lua_State *L, int status, lua_KContext scratch) {
   return wait_for_end(L, (int)scratch);
 }
 
-static int l_run(lua_State *L) {
+int mp_process_run(lua_State *L) {
   lua_settop(L, 1);
   mp_wait_check(L, "run"); /* before anything is started */
   struct mp_args *args = mp_args_read(L, 1, "run", true);
@@ -591,6 +591,6 @@ void mp_process_open(lua_State *L) {
   lua_pushcfunction(L, l_gc);
   lua_setfield(L, -2, "__gc");
   lua_pop(L, 1);
-  lua_pushcfunction(L, l_run);
+  lua_pushcfunction(L, mp_process_run);
   lua_setfield(L, -2, "run");
 }

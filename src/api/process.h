@@ -46,6 +46,7 @@ struct mp_process {
 
 /* moonpool.spawn{…} with the table at `index`. */
 int mp_process_spawn(lua_State *L, int index);
+int mp_process_run(lua_State *L); /* moonpool.run{…}: a function of Lua */
 struct mp_process *mp_process_check(lua_State *L, int arg);
 
 /* A result table for a status, as `run` returns it: pushed. `p` may be NULL where there is no child object. */

@@ -22,12 +22,12 @@ struct mp_line {
 enum mp_turn_state { MP_TURN_WAITING, MP_TURN_CALLED, MP_TURN_DISMISSED, MP_TURN_MISSED };
 
 struct mp_turn {
-  struct mp_list node;    /* of one of the line's lists */
-  struct mp_line *line;   /* borrowed; NULL once the line is gone */
-  struct mp_owned owned;  /* of the task */
-  struct mp_wake wake;    /* not armed: the task is not parked yet, and will look by itself */
-  void *item;             /* what the turn offers, or was given; NULL: nothing */
-  uint8_t state;          /* enum mp_turn_state */
+  struct mp_list node;   /* of one of the line's lists */
+  struct mp_line *line;  /* borrowed; NULL once the line is gone */
+  struct mp_owned owned; /* of the task */
+  struct mp_wake wake;   /* not armed: the task is not parked yet, and will look by itself */
+  void *item;            /* what the turn offers, or was given; NULL: nothing */
+  uint8_t state;         /* enum mp_turn_state */
 };
 
 void mp_line_init(struct mp_line *line, void (*undo)(struct mp_line *line, void *item));
