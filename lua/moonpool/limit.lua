@@ -79,10 +79,11 @@ function methods:spawn(spec, ...)
   end
   local process
   process, message, code = core.spawn(spec)
-  if process then
-    core.gate_hold(permit, process) -- from here on its end gives the place back, not that of this block
+  if not process then
+    return nil, message, code
   end
-  return process, message, code
+  core.gate_hold(permit, process) -- from here on its end gives the place back, not that of this block
+  return process
 end
 
 return M

@@ -29,7 +29,8 @@ struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, c
   mp_task_push(L, task); /* stack: … function arguments where object */
   lua_pushvalue(L, top + 1);
   lua_setiuservalue(L, -2, MP_TASK_SPAWNED_AT);
-  if (!lua_checkstack(task->co, n + 1)) luaL_error(L, "%s: not enough memory", what);
+  if (!lua_checkstack(task->co, n + 2)) luaL_error(L, "%s: not enough memory", what);
+  lua_pushcfunction(task->co, mp_task_body);
   for (int i = first; i <= top; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->co, n);
   task->n_args = n;

@@ -100,6 +100,7 @@ static void fire(struct timer *t) {
     mp_scope_close(&t->scope);
     return;
   }
+  lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_fire);
   lua_pushlightuserdata(task->co, t);
   task->on_end = on_function_end;
