@@ -28,7 +28,7 @@ static int open_file(struct mp_whole *w, struct stat *st) {
 
 static int make_room(struct mp_whole *w) {
   if (w->len < w->cap) return 0;
-  if (w->cap > MP_WHOLE_MOST) return -EFBIG;
+  if (w->cap > w->most) return -EFBIG;
   size_t cap = w->cap ? w->cap * 2 : FIRST_READ;
   char *bytes = realloc(w->bytes, cap);
   if (!bytes) return -ENOMEM;
@@ -39,7 +39,9 @@ static int make_room(struct mp_whole *w) {
 
 /* One byte more than the file says, so that its end is seen without a second block. */
 static int set_size(struct mp_whole *w, const struct stat *st) {
+  w->most = MP_WHOLE_MOST_UNSIZED;
   if (!S_ISREG(st->st_mode) || st->st_size <= 0) return 0;
+  w->most = MP_WHOLE_MOST;
   if (st->st_size > MP_WHOLE_MOST) return -EFBIG;
   w->cap = (size_t)st->st_size + 1;
   w->bytes = malloc(w->cap);
@@ -52,7 +54,7 @@ static int read_all(struct mp_whole *w, int fd) {
     if (err < 0) return err;
     size_t room = w->cap - w->len;
     ssize_t n = read(fd, w->bytes + w->len, room < PIECE ? room : PIECE);
-    if (n == 0) return w->len > MP_WHOLE_MOST ? -EFBIG : 0;
+    if (n == 0) return w->len > w->most ? -EFBIG : 0;
     if (n < 0 && errno != EINTR) return -errno;
     if (n > 0) w->len += (size_t)n;
   }

@@ -10,7 +10,8 @@
 #include "io/loop.h"
 #include <stdatomic.h>
 
-enum { MP_WHOLE_MOST = 1 << 30 /* bytes of a file that is read; beyond: -EFBIG */ };
+/* Beyond: -EFBIG. A file that does not know its size may have no end. */
+enum { MP_WHOLE_MOST = 1 << 30, MP_WHOLE_MOST_UNSIZED = 1 << 26 };
 
 struct mp_whole {
   uv_work_t work;
@@ -19,6 +20,7 @@ struct mp_whole {
   char *path;  /* owned */
   char *bytes; /* owned: read, or to be written */
   size_t len, cap;
+  size_t most; /* to be read */
   int err; /* 0 or negative errno */
   bool writes, done;
   atomic_bool let_go;
