@@ -722,6 +722,7 @@ static void is_not_woken_by_what_it_waited_for_before(void **state) {
   assert_false(mp_wake_fire(&first));
   mp_wake_arm(&first, task);
   toy_run(toy);
+  assert_false(mp_wake_armed(&first)); /* its task has ended without having been woken by it */
   assert_false(mp_wake_fire(&first));
   toy_hears(toy, "1000");
   toy_start(toy, "sleep(1) say(now())"); /* in the same slot */

@@ -4,9 +4,10 @@
 
 /* A script coroutine through which a parked wait passes. Set aside before the task parks, because nothing may fail on
  * the way down to the loop. */
-struct nested {
-  struct mp_list node; /* of task->nested, or of the spare ones */
-  lua_State *co;       /* borrowed: anchored on the resumer's stack */
+struct mp_nested {
+  struct mp_list node;    /* of task->nested */
+  struct mp_nested *next; /* of the spare ones; owned */
+  lua_State *co;          /* borrowed: anchored on the resumer's stack */
   bool wraps;
 };
 
@@ -14,22 +15,28 @@ bool mp_coro_reserve(struct mp_sched *sched) {
   unsigned needed = 0;
   for (struct mp_frame *frame = sched->frames; frame; frame = frame->outer) needed++;
   for (; sched->n_spare < needed; sched->n_spare++) {
-    struct nested *nested = malloc(sizeof *nested);
+    struct mp_nested *nested = malloc(sizeof *nested);
     if (!nested) return false;
-    mp_list_append(&sched->spare, &nested->node);
+    mp_list_init(&nested->node);
+    nested->next = sched->spare;
+    sched->spare = nested;
   }
   return true;
 }
 
-static void put_back(struct mp_sched *sched, struct nested *nested) {
+static void put_back(struct mp_sched *sched, struct mp_nested *nested) {
   mp_list_unlink(&nested->node);
-  mp_list_append(&sched->spare, &nested->node);
+  nested->next = sched->spare;
+  sched->spare = nested;
   sched->n_spare++;
 }
 
 void mp_coro_free(struct mp_sched *sched) {
-  struct mp_list *node;
-  while ((node = mp_list_pop(&sched->spare))) free(MP_CONTAINER(node, struct nested, node));
+  while (sched->spare) {
+    struct mp_nested *nested = sched->spare;
+    sched->spare = nested->next;
+    free(nested);
+  }
   sched->n_spare = 0;
 }
 
@@ -75,7 +82,8 @@ static int resume_on(lua_State *L, int status, lua_KContext ctx);
 /* The innermost wrapper gets here first: the list ends up outermost first. */
 static int pass_through(lua_State *L, lua_State *co, bool wraps) {
   struct mp_sched *sched = mp_sched_of(L);
-  struct nested *nested = MP_CONTAINER(mp_list_pop(&sched->spare), struct nested, node);
+  struct mp_nested *nested = sched->spare;
+  sched->spare = nested->next;
   sched->n_spare--;
   nested->co = co;
   nested->wraps = wraps;
@@ -149,7 +157,7 @@ static int settle(lua_State *L, lua_State *co, int status, int n_results, bool w
 
 /* The task goes on: so does the coroutine in which it was parked. */
 static int resume_on(lua_State *L, int status, lua_KContext ctx) {
-  struct nested *nested = (struct nested *)(uintptr_t)ctx;
+  struct mp_nested *nested = (struct mp_nested *)(uintptr_t)ctx;
   lua_State *co = nested->co;
   bool wraps = nested->wraps;
   int n_results;
@@ -251,7 +259,7 @@ void mp_coro_open(lua_State *L) {
 bool mp_coro_unwind(lua_State *L, struct mp_task *task) {
   bool any = false;
   while (!mp_list_empty(&task->nested)) {
-    struct nested *innermost = MP_CONTAINER(task->nested.prev, struct nested, node);
+    struct mp_nested *innermost = MP_CONTAINER(task->nested.prev, struct mp_nested, node);
     lua_State *co = innermost->co;
     put_back(task->sched, innermost);
     set_busy(co, false);

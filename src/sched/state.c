@@ -35,7 +35,6 @@ int mp_sched_init(struct mp_sched *sched, lua_State *L, struct mp_loop *loop) {
   sched->L = L;
   sched->loop = loop;
   sched->running = L;
-  mp_list_init(&sched->spare);
   mp_list_init(&sched->ready);
   mp_list_init(&sched->free);
   mp_soon_init(&sched->soon, run_ready);

@@ -9,6 +9,7 @@
 #include <lua.h>
 
 struct mp_frame;
+struct mp_nested;
 
 struct mp_sched {
   lua_State *L;         /* borrowed: the main coroutine */
@@ -19,7 +20,7 @@ struct mp_sched {
   struct mp_task *current; /* borrowed: whose coroutine runs; NULL between tasks */
   lua_State *running;      /* borrowed: the coroutine that runs, which may be one of the script's own */
   struct mp_frame *frames; /* borrowed: resumes of script coroutines that are on the C stack now */
-  struct mp_list spare;    /* owned: what coroutines that a wait passes through are noted in (coro.c) */
+  struct mp_nested *spare; /* owned: what coroutines that a wait passes through are noted in (coro.c) */
   unsigned n_spare;
   struct mp_list ready;
   struct mp_list free;

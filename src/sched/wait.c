@@ -10,12 +10,16 @@ void mp_wake_arm(struct mp_wake *wake, struct mp_task *task) {
   wake->ticket = task->ticket;
 }
 
+bool mp_wake_armed(const struct mp_wake *wake) {
+  const struct mp_task *task = wake->task;
+  return task && task->ticket == wake->ticket && task->state == MP_TASK_PARKED;
+}
+
 bool mp_wake_fire(struct mp_wake *wake) {
-  struct mp_task *task = wake->task;
+  bool armed = mp_wake_armed(wake);
+  if (armed) mp_task_wake(wake->task, MP_WOKEN_DONE);
   wake->task = NULL;
-  if (!task || task->ticket != wake->ticket || task->state != MP_TASK_PARKED) return false;
-  mp_task_wake(task, MP_WOKEN_DONE);
-  return true;
+  return armed;
 }
 
 void mp_waitable_init(struct mp_waitable *waitable, const struct mp_waitable_ops *ops) {

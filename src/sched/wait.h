@@ -24,9 +24,7 @@ struct mp_wake {
 void mp_wake_arm(struct mp_wake *wake, struct mp_task *task);
 bool mp_wake_fire(struct mp_wake *wake); /* a no-op, and false, if the task moved on */
 
-static inline bool mp_wake_armed(const struct mp_wake *wake) {
-  return wake->task != NULL;
-}
+bool mp_wake_armed(const struct mp_wake *wake); /* would it wake anybody? Not a task that has moved on or ended */
 
 /* Something that ends once, and that any number of tasks may wait for, before and after. */
 struct mp_waitable {
