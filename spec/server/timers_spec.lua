@@ -223,7 +223,7 @@ describe("a worker that leaves", function()
     s:signal "TERM"
     assert.are.equal("drained", c:response().body)
     s:wait_log "ticked before=true while draining=0"
-    s:stop()
+    s:finish("exit", 0)
   end)
 
   it("cancels firings that run, and makes no new ones", function()
@@ -234,6 +234,6 @@ describe("a worker that leaves", function()
     s:wait_log "the endless one is closed"
     s:wait_log "on_stop timer ended"
     assert.are.equal(0, s:count_log "never")
-    s:stop()
+    s:finish("exit", 0)
   end)
 end)

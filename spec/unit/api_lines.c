@@ -77,8 +77,7 @@ SENTENCE(a_channel_may_be_collected_under_those_who_wait,
          "sleep(1) cancel(a) cancel(b) sleep(5) say(status(a), status(b))",
          "cancelled cancelled")
 
-SENTENCE(a_send_that_gave_up_is_never_received,
-         "local ch = channel() say(ch:send('v', 1)) say(ch:receive(0)) say(#ch)",
+SENTENCE(a_send_that_gave_up_is_never_received, "local ch = channel() say(ch:send('v', 1)) say(ch:receive(0)) say(#ch)",
          "nil timeout timeout nil timeout timeout 0")
 
 SENTENCE(a_close_wakes_everybody,
@@ -135,16 +134,18 @@ SENTENCE(a_scope_returns_when_all_have_ended,
          "say(scope(function(s) s:spawn(function() sleep(2) say 'child' end) return 1, nil end)) say(now())",
          "child 1 nil 2000")
 
-SENTENCE(the_first_error_cancels_the_rest_and_is_raised,
-         "say(pcall(scope, function(s) s:spawn(sleep, 90) s:spawn(function() sleep(1) error('e', 0) end) sleep(90) end))"
-         "say(now())",
-         "false e 1000")
+SENTENCE(
+    the_first_error_cancels_the_rest_and_is_raised,
+    "say(pcall(scope, function(s) s:spawn(sleep, 90) s:spawn(function() sleep(1) error('e', 0) end) sleep(90) end))"
+    "say(now())",
+    "false e 1000")
 
-SENTENCE(an_error_beside_the_deadline_is_told,
-         "say(pcall(scope, function(s) "
-         "  s:spawn(function() local x <close> = setmetatable({}, {__close = function() error('late', 0) end}) sleep(90) "
-         "  end) sleep(90) end, {timeout = 1}))",
-         "untaken(late) false timeout")
+SENTENCE(
+    an_error_beside_the_deadline_is_told,
+    "say(pcall(scope, function(s) "
+    "  s:spawn(function() local x <close> = setmetatable({}, {__close = function() error('late', 0) end}) sleep(90) "
+    "  end) sleep(90) end, {timeout = 1}))",
+    "untaken(late) false timeout")
 
 SENTENCE(a_cancelled_caller_goes_on_after_its_scope,
          "local t = spawn(function() local ok, e = pcall(scope, function() pcall(sleep, 9) sleep(1) say 'body' end) "
@@ -171,13 +172,14 @@ SENTENCE(a_member_that_waits_for_the_scopes_caller_is_refused,
          "say((select(2, pcall(wait, t)):gsub(';.*', '')))",
          "program:1: wait: a cycle of 2 tasks that wait for each other")
 
-SENTENCE(inner_scopes_end_before_outer_ones,
-         "say(pcall(scope, function(a) a:spawn(function() "
-         "  local x <close> = setmetatable({}, {__close = function() say 'middle' end}) "
-         "  scope(function(b) b:spawn(function() "
-         "    local y <close> = setmetatable({}, {__close = function() sleep(1) say 'inner' end}) sleep(90) end) end) end) "
-         "  sleep(1) error('o', 0) end))",
-         "inner middle false o")
+SENTENCE(
+    inner_scopes_end_before_outer_ones,
+    "say(pcall(scope, function(a) a:spawn(function() "
+    "  local x <close> = setmetatable({}, {__close = function() say 'middle' end}) "
+    "  scope(function(b) b:spawn(function() "
+    "    local y <close> = setmetatable({}, {__close = function() sleep(1) say 'inner' end}) sleep(90) end) end) end) "
+    "  sleep(1) error('o', 0) end))",
+    "inner middle false o")
 
 SENTENCE(a_cancelled_scope_cancels_who_joins_later,
          "say(scope(function(s) s:cancel('why') local t = s:spawn(function() sleep(9) say 'no' end) "
@@ -200,7 +202,8 @@ static const char storm[] =
     "    if ch:send(v, maybe()) then sent[v] = 'sent' else sent[v] = nil end end, "
     "  function() local v = chs[random(3)]:receive(maybe()) "
     "    if v then assert(not got[v], 'twice') got[v] = true end end, "
-    "  function() local i = random(2) local p <close> = sems[i]:acquire(maybe()) if p then sleep(random(0, 2)) end end, "
+    "  function() local i = random(2) local p <close> = sems[i]:acquire(maybe()) if p then sleep(random(0, 2)) end "
+    "end, "
     "  function() sleep(random(0, 2)) end, "
     "  function() pcall(scope, function(s) for _ = 1, random(3) do s:spawn(act, random(2)) end "
     "    if random(4) == 1 then error 'e' end if random(5) == 1 then s:cancel() end act(1) end, "
@@ -255,7 +258,8 @@ static void run_short_of_memory(long after, bool all) {
   }
   toy_run(toy);
   toy->len = 0;
-  toy_start(toy, "say(scope(function() local c = channel() spawn(function() c:send 'well' end) return c:receive() end))");
+  toy_start(toy,
+            "say(scope(function() local c = channel() spawn(function() c:send 'well' end) return c:receive() end))");
   toy_run(toy);
   toy_hears(toy, "well");
   toy_close(toy);

@@ -76,8 +76,8 @@ static inline struct mp_api *mp_api_of(lua_State *L) {
 /* The scope that what the running function starts joins: its task's, or the worker's. */
 struct mp_scope *mp_api_scope(lua_State *L);
 
-/* Starts a task in `scope` at the end of this turn: the function at `first` with what stands above it. Pushes the task's
- * object; raises when there is no memory. */
+/* Starts a task in `scope` at the end of this turn: the function at `first` with what stands above it. Pushes the
+ * task's object; raises when there is no memory. */
 struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, const char *what);
 
 /* Pushes "app.lua:12", where the app called what runs now. */

@@ -98,8 +98,7 @@ static int push_value(lua_State *L, struct item *item) {
 }
 
 static void forget_dropped(lua_State *L, struct mp_channel *ch) {
-  struct mp_list *node;
-  while ((node = mp_list_pop(&ch->dropped))) {
+  MP_LIST_EACH(node, &ch->dropped) {
     struct item *item = MP_CONTAINER(node, struct item, node);
     forget_value(L, item);
     free_item(item);
@@ -267,10 +266,10 @@ static int l_tostring(lua_State *L) {
 
 static int l_gc(lua_State *L) {
   struct mp_channel *ch = check_channel(L);
-  struct mp_list *node;
   mp_line_deinit(&ch->senders);
   mp_line_deinit(&ch->receivers);
-  while ((node = mp_list_pop(&ch->items))) free(MP_CONTAINER(node, struct item, all));
+  MP_LIST_EACH(node, &ch->items) free(MP_CONTAINER(node, struct item, all));
+  mp_list_init(&ch->items);
   return 0;
 }
 

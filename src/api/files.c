@@ -38,7 +38,10 @@ static void task_has_ended(struct mp_owned *owned) {
 static struct call *new_call(lua_State *L, const char *what) {
   mp_wait_check(L, what);
   struct call *call = calloc(1, sizeof *call);
-  if (!call) luaL_error(L, "%s: not enough memory", what);
+  if (!call) {
+    luaL_error(L, "%s: not enough memory", what);
+    return NULL;
+  }
   struct mp_task *task = mp_sched_of(L)->current;
   call->owned.cancel = task_is_cancelled;
   call->owned.ended = task_has_ended;

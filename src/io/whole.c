@@ -74,7 +74,7 @@ static int write_all(struct mp_whole *w, int fd) {
 
 static void on_thread(uv_work_t *work) {
   struct mp_whole *w = MP_CONTAINER(work, struct mp_whole, work);
-  struct stat st;
+  struct stat st = {0};
   int fd = is_let_go(w) ? -ECANCELED : open_file(w, &st);
   if (fd < 0) {
     w->err = fd;

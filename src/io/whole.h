@@ -21,7 +21,7 @@ struct mp_whole {
   char *bytes; /* owned: read, or to be written */
   size_t len, cap;
   size_t most; /* to be read */
-  int err; /* 0 or negative errno */
+  int err;     /* 0 or negative errno */
   bool writes, done;
   atomic_bool let_go;
 };
