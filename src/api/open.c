@@ -6,6 +6,7 @@
 #include "api/text.h"
 #include "base/err.h"
 #include "sched/coro.h"
+#include "sched/trace.h"
 #include <lualib.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -345,7 +346,7 @@ fail:
 
 static int with_traceback(lua_State *L) {
   const char *text = push_error_text(L, 1);
-  luaL_traceback(L, L, text, 1);
+  mp_traceback(L, L, text, 1);
   return 1;
 }
 

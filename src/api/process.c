@@ -295,6 +295,7 @@ static void release_permit(struct mp_process *p) {
 static void on_settled(struct mp_child *child) {
   struct mp_process *p = process_of(child);
   lua_State *L = p->api->L;
+  mp_pipes_take_rest(p);
   lua_pushcfunction(L, p_make_result);
   lua_pushlightuserdata(L, p);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
@@ -509,9 +510,10 @@ static int l_wait(lua_State *L) {
 }
 
 static int check_signal(lua_State *L, int arg) {
-  int signo = lua_isinteger(L, arg) ? (int)lua_tointeger(L, arg) : mp_signal_number(luaL_optstring(L, arg, "SIGTERM"));
+  lua_Integer signo =
+      lua_isinteger(L, arg) ? lua_tointeger(L, arg) : mp_signal_number(luaL_optstring(L, arg, "SIGTERM"));
   luaL_argcheck(L, signo > 0 && signo <= SIGRTMAX, arg, "no such signal");
-  return signo;
+  return (int)signo;
 }
 
 static int l_kill(lua_State *L) {
@@ -527,11 +529,14 @@ static int l_kill(lua_State *L) {
   return 1;
 }
 
+enum { LONGEST_GRACE_S = 1000000 };
+
 static int l_stop(lua_State *L) {
   struct mp_process *p = mp_process_check(L, 1);
   double grace_s = lua_isnoneornil(L, 2) ? (double)p->child.grace_ms / 1000.0 : mp_check_timeout(L, 2);
   p->waited = true;
-  if (!p->end.settled) mp_child_stop(&p->child, (uint64_t)ceil((grace_s < 0 ? 1e6 : grace_s) * 1000));
+  if (grace_s < 0 || grace_s > LONGEST_GRACE_S) grace_s = LONGEST_GRACE_S;
+  if (!p->end.settled) mp_child_stop(&p->child, (uint64_t)ceil(grace_s * 1000));
   lua_settop(L, 1);
   return mp_wait_for(L, 1, -1);
 }

@@ -65,7 +65,8 @@ void mp_pipe_on_output(struct mp_process *p, enum mp_child_pipe which, const cha
 void mp_pipe_on_input(struct mp_process *p, int err);
 /* What nobody reads is thrown away from now on: streams that no task but `waiting` has read. */
 void mp_pipes_discard(struct mp_process *p, const struct mp_task *waiting);
-void mp_pipes_settle(struct mp_process *p); /* the child has settled: readers see the end */
+void mp_pipes_take_rest(struct mp_process *p); /* the child has settled: what its pipes hold is kept for the script */
+void mp_pipes_settle(struct mp_process *p);    /* then readers see the end */
 void mp_pipes_free(struct mp_process *p);
 void mp_pipe_push(lua_State *L, int process, enum mp_child_pipe which); /* the stream object, or nil */
 

@@ -1,5 +1,6 @@
 #include "api/api.h"
 #include "api/process.h"
+#include "sched/trace.h"
 #include <math.h>
 #include <time.h>
 
@@ -154,7 +155,7 @@ static int l_task_traceback(lua_State *L) {
   if (object->outcome == MP_TASK_FAILED)
     lua_getiuservalue(L, 1, MP_TASK_TRACEBACK);
   else if (object->task)
-    luaL_traceback(L, object->task->co, NULL, 0);
+    mp_traceback(L, object->task->co, NULL, 0);
   else
     lua_pushnil(L);
   return 1;
