@@ -160,6 +160,7 @@ static void drain(struct worker *w, uint64_t idle_ms) {
   if (w->stage != SERVING) return;
   w->stage = DRAINING;
   PUBLISH(accepting, 0);
+  mp_api_retire(w->api);
   mp_timer_start(&w->patience, patience_ms(w->setup->config));
   mp_server_drain(&w->server, idle_ms);
   look(w);
@@ -378,6 +379,7 @@ static int serve(struct worker *w) {
 static void close_all(struct worker *w) {
   if (w->has_server && w->server_drained) mp_server_deinit(&w->server);
   mp_api_close(w->api);
+  mp_signal_end();
   mp_signal_close(&w->term);
   mp_stream_close(&w->control);
   mp_timer_deinit(&w->look);
