@@ -274,7 +274,7 @@ local function new_dispatcher(root_app)
     answer(site, req, res, err)
   end
 
-  return handle, fail
+  return handle, fail, static
 end
 
 ---- hooks
@@ -351,11 +351,12 @@ end
 ---@param target table|function
 function M.build(target)
   local app = app_module.is_app(target) and target or app_module.new()
-  local handle, fail = new_dispatcher(app)
+  local handle, fail, static = new_dispatcher(app)
   if app ~= target then
-    handle = plain(target, fail)
+    handle, static = plain(target, fail), nil
   end
   return handle, fail, {
+    static = static, -- what stands in it the core calls by itself; `handle` fills it and finds the rest
     on_start = function()
       for _, fn in ipairs(hooks_of(app, "start")) do
         fn()

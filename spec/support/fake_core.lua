@@ -284,6 +284,11 @@ local function reading_process(core, spec)
   local result = run_shell(spec)
   local left = result.stdout or ""
   local process = { result = result, closed = {} }
+  function process.stop()
+    core.sleep(0)
+    process.stopped = true
+    return result
+  end
   process.stdout = {
     read = function()
       core.sleep(0)

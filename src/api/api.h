@@ -2,6 +2,7 @@
 #ifndef MP_API_API_H
 #define MP_API_API_H
 
+#include "api/memory.h"
 #include "api/open.h"
 #include "sched/state.h"
 
@@ -11,6 +12,7 @@ struct mp_api {
   struct mp_api_setup setup;
   struct mp_loop *loop;       /* borrowed */
   struct mp_log *log;         /* borrowed */
+  struct mp_memory memory;
   lua_State *L;               /* owned */
   struct mp_server *server;   /* borrowed; NULL before the first request */
   uint64_t started_ms;        /* of the loop's clock */
@@ -20,8 +22,11 @@ struct mp_api {
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
+  int get_ref;                         /* the string "GET" */
+  int static_ref;                      /* method → path → handler; LUA_NOREF: the app has no routes */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
+  const void *request_type, *response_type; /* their metatables, to compare with */
   struct mp_buf scratch;      /* owned: JSON and bodies on their way */
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */
@@ -105,6 +110,15 @@ void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
 void mp_native_open(lua_State *L);
+
+/* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
+static inline void *mp_test_type(lua_State *L, int index, const void *type) {
+  void *at = lua_touserdata(L, index);
+  if (!at || !lua_getmetatable(L, index)) return NULL;
+  bool is = lua_topointer(L, -1) == type;
+  lua_pop(L, 1);
+  return is ? at : NULL;
+}
 
 /* request.c: pushes the two objects of a call. */
 void mp_call_push(lua_State *L, struct mp_call *call);

@@ -193,6 +193,7 @@ static void start_fail(struct mp_call *call, lua_State *from) {
     call->on_head_ref = LUA_NOREF;
   }
   mp_reply_init(&call->ex->reply, &call->ex->head);
+  lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_fail);
   lua_pushlightuserdata(task->co, call);
   lua_pushvalue(from, 1);
@@ -233,15 +234,43 @@ static void on_handler_end(struct mp_task *task, enum mp_outcome outcome, int n_
 
 /* ---- what web tells ---- */
 
+/* Most requests are GET: its string is at hand. */
+static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method) {
+  if (method.len == 3 && memcmp(method.at, "GET", 3) == 0)
+    lua_rawgeti(L, LUA_REGISTRYINDEX, api->get_ref);
+  else
+    lua_pushlstring(L, method.at, method.len);
+}
+
+/* Leaves the handler of a route without parameters, found by method and path as sent; false, and nothing, when there is
+ * none. stack: … method path */
+static bool push_static(lua_State *L, struct mp_api *api, int method) {
+  if (api->static_ref == LUA_NOREF) return false;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->static_ref);
+  lua_pushvalue(L, method);
+  if (lua_rawget(L, -2) == LUA_TTABLE) {
+    lua_pushvalue(L, method + 1);
+    if (lua_rawget(L, -2) == LUA_TFUNCTION) return true;
+  }
+  lua_settop(L, method + 1);
+  return false;
+}
+
 static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 1);
   const struct mp_head *head = &call->ex->head;
+  mp_task_guard(L);
+  push_method(L, call->api, head->method);
+  lua_pushlstring(L, head->path.at, head->path.len);
+  if (push_static(L, call->api, 2)) {
+    mp_call_push(L, call);
+    return mp_task_call(L, 2, 0);
+  }
   lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->handle_ref);
   mp_call_push(L, call);
-  lua_pushlstring(L, head->method.at, head->method.len);
-  lua_pushlstring(L, head->path.at, head->path.len);
-  lua_callk(L, 4, 0, 0, mp_nothing_left);
-  return 0;
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  return mp_task_call(L, 4, 0);
 }
 
 static void refuse_for_memory(struct mp_exchange *ex) {
@@ -267,7 +296,7 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   lua_pushlightuserdata(task->co, call);
   task->on_end = on_handler_end;
   task->ctx = call;
-  mp_task_run(task, 2);
+  mp_task_run(task, 1);
 }
 
 static void on_readable(struct mp_exchange *ex) {

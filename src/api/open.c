@@ -263,6 +263,8 @@ static int p_open(lua_State *L) {
   mp_coro_open(L);
   open_searcher(L, api->setup.config);
   open_core(L, api);
+  lua_pushliteral(L, "GET");
+  api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -281,14 +283,14 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->loop = setup->loop;
   api->log = setup->log;
   api->started_ms = mp_loop_now(setup->loop);
-  api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
+  api->static_ref = api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->spawn_queue);
   mp_soon_init(&api->quiet, run_on_stop);
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
   make_id_prefix(api);
-  api->L = luaL_newstate();
+  api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
@@ -301,6 +303,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_sched_deinit(&api->sched);
 fail:
   if (api->L) lua_close(api->L);
+  mp_memory_deinit(&api->memory);
   free(api);
   return NULL;
 }
@@ -322,6 +325,10 @@ static int p_load(lua_State *L) {
   lua_getfield(L, -1, "load");
   lua_pushstring(L, api->setup.config->app);
   lua_call(L, 1, 3);
+  if (lua_getfield(L, -1, "static") == LUA_TTABLE)
+    api->static_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  else
+    lua_pop(L, 1);
   api->hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   api->fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   api->handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -360,6 +367,7 @@ static bool run_hook(struct mp_api *api, const char *name,
                      void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values)) {
   struct mp_task *task = mp_task_new(&api->sched, &api->scope);
   if (!task) return false;
+  lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_call_hook);
   lua_pushlightuserdata(task->co, api);
   lua_pushlightuserdata(task->co, (void *)(uintptr_t)name);
@@ -445,5 +453,6 @@ void mp_api_close(struct mp_api *api) {
   mp_sched_deinit(&api->sched);
   mp_calls_free(api);
   mp_buf_free(&api->scratch);
+  mp_memory_deinit(&api->memory);
   free(api);
 }

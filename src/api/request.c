@@ -26,7 +26,9 @@ static struct mp_call *live_call(lua_State *L, const struct mp_call_box *box, co
 }
 
 static struct mp_call *check_request(lua_State *L) {
-  return live_call(L, luaL_checkudata(L, 1, REQUEST_NAME), "req");
+  struct mp_call_box *box = mp_test_type(L, 1, mp_api_of(L)->request_type);
+  if (!box) box = luaL_checkudata(L, 1, REQUEST_NAME); /* raises */
+  return live_call(L, box, "req");
 }
 
 static void push_box(lua_State *L, struct mp_call *call, int meta_ref, int n_uservalues) {
@@ -493,6 +495,7 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "__newindex");
   lua_pushcfunction(L, l_request_tostring);
   lua_setfield(L, -2, "__tostring");
+  api->request_type = lua_topointer(L, -1);
   api->request_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushcfunction(L, l_set_params);
   lua_setfield(L, -2, "set_params");

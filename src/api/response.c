@@ -6,9 +6,10 @@
 
 /* ---- checks ---- */
 
-/* The call of `res`, its handler still running. Upvalue-free and cheap: the metatable is compared by identity. */
+/* The call of `res`, its handler still running. */
 static struct mp_call *check_response(lua_State *L) {
-  struct mp_call_box *box = luaL_checkudata(L, 1, RESPONSE_NAME);
+  struct mp_call_box *box = mp_test_type(L, 1, mp_api_of(L)->response_type);
+  if (!box) box = luaL_checkudata(L, 1, RESPONSE_NAME); /* raises */
   struct mp_call *call = box->call;
   if (box->gen != call->gen || !call->ex) luaL_error(L, "res: its request has ended");
   if (call->handler_over) luaL_error(L, "res: the answer ended with its handler");
@@ -154,10 +155,12 @@ void mp_call_before_head(lua_State *L, struct mp_call *call) {
 
 /* ---- bodies ---- */
 
+/* `type` is a whole field line. */
 static void default_type(lua_State *L, struct mp_call *call, struct mp_slice type) {
+  struct mp_reply *reply = &call->ex->reply;
   struct mp_slice ignored;
-  if (mp_reply_get(&call->ex->reply, MP_SLICE("Content-Type"), &ignored)) return;
-  check_field(L, mp_reply_add(&call->ex->reply, MP_SLICE("Content-Type"), type), "res", MP_SLICE("Content-Type"));
+  if (mp_buf_len(&reply->fields) > 0 && mp_reply_get(reply, MP_SLICE("Content-Type"), &ignored)) return;
+  if (mp_reply_add_line(reply, type) < 0) luaL_error(L, "res: not enough memory");
 }
 
 static int send_typed(lua_State *L, struct mp_slice type, const char *what) {
@@ -169,11 +172,11 @@ static int send_typed(lua_State *L, struct mp_slice type, const char *what) {
 }
 
 static int l_text(lua_State *L) {
-  return send_typed(L, MP_SLICE("text/plain; charset=utf-8"), "res:text");
+  return send_typed(L, MP_SLICE("Content-Type: text/plain; charset=utf-8\r\n"), "res:text");
 }
 
 static int l_html(lua_State *L) {
-  return send_typed(L, MP_SLICE("text/html; charset=utf-8"), "res:html");
+  return send_typed(L, MP_SLICE("Content-Type: text/html; charset=utf-8\r\n"), "res:html");
 }
 
 static int l_json(lua_State *L) {
@@ -182,7 +185,7 @@ static int l_json(lua_State *L) {
   luaL_checkany(L, 2);
   mp_buf_reset(scratch, 65536);
   if (mp_json_encode(L, 2, scratch) < 0) return luaL_error(L, "res:json: %s", lua_tostring(L, -1));
-  default_type(L, call, MP_SLICE("application/json"));
+  default_type(L, call, MP_SLICE("Content-Type: application/json\r\n"));
   if (call->on_head_ref != LUA_NOREF) { /* they may encode too: keep the body out of their way */
     struct mp_slice made = mp_buf_slice(scratch);
     lua_pushlstring(L, made.at, made.len);
@@ -282,6 +285,7 @@ void mp_response_open(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, l_response_newindex);
   lua_setfield(L, -2, "__newindex");
+  api->response_type = lua_topointer(L, -1);
   api->response_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushcfunction(L, l_answered);
   lua_setfield(L, -2, "answered");

@@ -31,12 +31,20 @@ static int after_body(lua_State *L, int status, lua_KContext ctx) {
   return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
 }
 
-/* stack: function, arguments. A protected call, because only then may the <close> variables that an error closes wait:
- * what lua_resume itself unwinds cannot yield. */
-static int run_body(lua_State *L) {
+/* Whatever stood at the bottom is not needed any more: the handler takes its place, and all above it are results. */
+void mp_task_guard(lua_State *L) {
+  lua_pushcfunction(L, keep_traceback);
+  lua_replace(L, 1);
+}
+
+int mp_task_call(lua_State *L, int n_args, int n_results) {
+  return after_body(L, lua_pcallk(L, n_args, n_results, 1, 0, after_body), 0);
+}
+
+int mp_task_body(lua_State *L) {
   lua_pushcfunction(L, keep_traceback);
   lua_insert(L, 1);
-  return after_body(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, after_body), 0);
+  return mp_task_call(L, lua_gettop(L) - 2, LUA_MULTRET);
 }
 
 /* ---- slots ---- */
@@ -122,7 +130,6 @@ struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope) {
   task->object = NULL;
   task->on_end = NULL;
   task->scope = scope;
-  lua_pushcfunction(task->co, run_body);
   sched->n_tasks++;
   mp_scope_join(scope, &task->member);
   return task;
@@ -318,7 +325,7 @@ void mp_task_run(struct mp_task *task, int n_args) {
     mp_task_queue(task, n_args);
     return;
   }
-  if (lua_status(task->co) == LUA_OK && lua_gettop(task->co) == 1) { /* whoever made it failed to give it a function */
+  if (lua_status(task->co) == LUA_OK && lua_gettop(task->co) == 0) { /* whoever made it failed to give it a function */
     end_task(task, MP_TASK_CANCELLED, 0);
     return;
   }

@@ -53,10 +53,18 @@ struct mp_task {
   void *ctx;                     /* borrowed: of on_end */
 };
 
-/* A slot with an empty coroutine, in `scope`; push the function and its arguments on task->co, then start it with
- * their number (the function counts too). NULL: out
+/* A slot with an empty coroutine, in `scope`; push mp_task_body, the function and its arguments on task->co, then
+ * start it with their number (the function is one of them). NULL: out
  * of memory. May run a collection. */
 struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope);
+/* What runs at the bottom of a coroutine: calls the function that stands above it. A protected call, because only then
+ * may the <close> variables that an error closes wait: what lua_resume itself unwinds cannot yield. A C function that
+ * stands there itself uses the other two: guard takes stack place 1, then `return mp_task_call(L, n_args, n_results)`
+ * with the function and its arguments on top. */
+int mp_task_body(lua_State *L);
+void mp_task_guard(lua_State *L);
+int mp_task_call(lua_State *L, int n_args, int n_results);
+
 void mp_task_run(struct mp_task *task, int n_args);   /* at once; only from the loop, never from within Lua */
 void mp_task_queue(struct mp_task *task, int n_args); /* at the end of this turn */
 void mp_task_cancel(struct mp_task *task);
