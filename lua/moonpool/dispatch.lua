@@ -15,6 +15,8 @@ local M = {}
 
 local STAR_METHODS = table.concat(router.METHODS, ", ") -- the answer to "OPTIONS *"
 
+local MOST_REMEMBERED = 1000
+
 local MALFORMED = { status = 400, message = "the path holds a malformed escape" }
 
 ---- sites
@@ -165,6 +167,33 @@ local function new_dispatcher(root_app)
     end
   end
 
+  -- Files of a folder, for what no route of the site takes: `skip` segments of the path lead to it.
+  local function folder_step(site, lookup)
+    local folder, skip = lookup.folder, lookup.at - 1
+    local allow = router.allow { { GET = true }, table.unpack(lookup.missed) }
+    if lookup.method == "OPTIONS" then
+      return function(_, res)
+        res:status(204):header("Allow", allow):finish()
+      end
+    elseif lookup.method ~= "GET" and lookup.method ~= "HEAD" then
+      return function(req, res)
+        answer(site, req, res, { status = 405, headers = { Allow = allow } })
+      end
+    end
+    local not_there = refusal(site, lookup)
+    return function(req, res)
+      local status, headers = core.serve(res, folder.root, skip, folder.index, folder.max_age, folder.dotfiles)
+      if status == 404 and folder.fallback then
+        status, headers = core.serve(res, folder.root, folder.fallback, false, folder.max_age)
+      end
+      if status == 404 then
+        not_there(req, res)
+      elseif status then
+        answer(site, req, res, { status = status, headers = headers })
+      end
+    end
+  end
+
   local function add_route(steps, route)
     local limits = limits_of(route)
     if limits then
@@ -173,7 +202,7 @@ local function new_dispatcher(root_app)
     table.move(route.steps, 1, #route.steps, #steps + 1, steps)
   end
 
-  -- Follows a path through the sites. → run(req, res), params or nil, and whether a route was found.
+  -- Follows a path through the sites. → run(req, res), params or nil, whether a route was found, or else a folder.
   local function resolve(method, segments)
     local site, from, steps = root, 1, {}
     while true do
@@ -191,6 +220,9 @@ local function new_dispatcher(root_app)
           site.chains[route] = run
         end
         return run, router.params(route, search.values), true
+      elseif search.folder then
+        steps[#steps + 1] = folder_step(site, search)
+        return chain(steps), nil, false, true
       elseif not mount then
         steps[#steps + 1] = refusal(site, search)
         return chain(steps), nil, false
@@ -235,6 +267,23 @@ local function new_dispatcher(root_app)
     fill_static(root)
   end
 
+  -- Paths of files that were there: the next request finds the way at once. A crowd of them is forgotten together.
+  local remembered, n_remembered = {}, 0
+
+  local function remember(method, path, run)
+    if n_remembered == MOST_REMEMBERED then
+      for known, of_method in pairs(remembered) do
+        static[of_method][known] = nil
+      end
+      remembered, n_remembered = {}, 0
+    end
+    static[method] = static[method] or {}
+    if not static[method][path] and not remembered[path] then
+      static[method][path], remembered[path] = run, method
+      n_remembered = n_remembered + 1
+    end
+  end
+
   local function search(req, res, method, path)
     if not root then
       look()
@@ -248,11 +297,14 @@ local function new_dispatcher(root_app)
       answer(root, req, res, MALFORMED)
       return
     end
-    local run, params = resolve(method, segments)
+    local run, params, _, of_folder = resolve(method, segments)
     if params then
       core.set_params(req, params)
     end
     run(req, res)
+    if of_folder and root and res:status() == 200 then
+      remember(method, path, run)
+    end
   end
 
   local function handle(req, res, method, path)

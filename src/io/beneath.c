@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum {
-  TRIES = 8,      /* openat2 gives up while somebody renames folders */
+  TRIES = 8,       /* openat2 gives up while somebody renames folders */
   DEPTH_MOST = 64, /* of folders, walking by hand */
   LINKS_MOST = 40  /* as the kernel's own */
 };
@@ -41,7 +41,7 @@ struct walk {
   int folders[DEPTH_MOST]; /* owned; the first is the root and stays open */
   int depth;               /* the last of them */
   int links;
-  char rest[PATH_MAX];     /* what is still to be walked */
+  char rest[PATH_MAX]; /* what is still to be walked */
 };
 
 static void leave_folder(struct walk *w) {

@@ -7,8 +7,8 @@
 #include <sys/resource.h>
 
 enum {
-  FRESH_MS = 1000,    /* between two looks at a file */
-  IDLE_MS = 10000,    /* what nobody asked for so long is let go */
+  FRESH_MS = 1000, /* between two looks at a file */
+  IDLE_MS = 10000, /* what nobody asked for so long is let go */
   SWEEP_MS = 5000,
   FDS_MOST = 64,
   HELD_MOST = 16 * 1024 * 1024
@@ -306,8 +306,9 @@ struct mp_files_job *mp_files_fetch(struct mp_files *files, const struct mp_file
 struct mp_files_job *mp_files_warm(struct mp_files *files, struct mp_asset *asset, enum mp_file_form form, uint64_t at,
                                    uint64_t len, void (*on_done)(struct mp_files_job *job), void *ctx) {
   asset->refs++;
-  struct mp_files_job *job = start_job(files, (struct mp_files_job){.asset = asset, .form = form, .at = at, .len = len,
-                                                                    .warms = true, .on_done = on_done, .ctx = ctx});
+  struct mp_files_job *job = start_job(
+      files, (struct mp_files_job){
+                 .asset = asset, .form = form, .at = at, .len = len, .warms = true, .on_done = on_done, .ctx = ctx});
   if (job) asset->forms[form].readers++;
   return job;
 }

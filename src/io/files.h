@@ -16,11 +16,11 @@ enum mp_file_form { MP_FILE_PLAIN, MP_FILE_GZIP, MP_FILE_BROTLI, MP_FILE_FORMS }
 
 /* A file as it was when last looked at, for as long as somebody holds a reference. */
 struct mp_asset {
-  struct mp_list node;      /* of files->used, latest last */
-  struct mp_asset *next;    /* of the bucket */
-  struct mp_files *files;   /* borrowed; NULL when not kept (any more) */
+  struct mp_list node;    /* of files->used, latest last */
+  struct mp_asset *next;  /* of the bucket */
+  struct mp_files *files; /* borrowed; NULL when not kept (any more) */
   unsigned refs;
-  bool has[MP_FILE_FORMS];  /* the first always */
+  bool has[MP_FILE_FORMS]; /* the first always */
   struct mp_file forms[MP_FILE_FORMS];
   struct mp_buf note[MP_FILE_FORMS]; /* owned: of the room above, kept with it */
   uint64_t checked_ms, used_ms;
@@ -64,13 +64,13 @@ struct mp_slice mp_asset_content(struct mp_asset *asset, enum mp_file_form form)
 /* Work on a thread. on_done comes once, not from within, unless it is dropped before. */
 struct mp_files_job {
   uv_work_t work;
-  struct mp_list node;     /* of files->jobs */
-  struct mp_files *files;  /* borrowed; NULL once that is gone */
-  struct mp_asset *asset;  /* owned reference: what was fetched, or is being warmed */
-  enum mp_file_form form;  /* to be warmed */
+  struct mp_list node;    /* of files->jobs */
+  struct mp_files *files; /* borrowed; NULL once that is gone */
+  struct mp_asset *asset; /* owned reference: what was fetched, or is being warmed */
+  enum mp_file_form form; /* to be warmed */
   uint64_t at, len;
-  char *content;           /* owned: read by the thread */
-  int err;                 /* 0, or why there is no asset */
+  char *content; /* owned: read by the thread */
+  int err;       /* 0, or why there is no asset */
   bool warms;
   unsigned flags;
   void (*on_done)(struct mp_files_job *job); /* NULL: dropped */

@@ -1,6 +1,7 @@
 #include "base/check.h"
 #include "io/peer.h"
 #include "web/conn.h"
+#include "web/sending.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -30,9 +31,15 @@ static void drop_block(struct mp_exchange *ex) {
   ex->block_cap = 0;
 }
 
-/* Nothing is freed here: who calls may still look at the flags. Trimming waits for the end of the turn. */
+static void stop_sending(struct mp_exchange *ex) {
+  mp_sending_free(ex->sending);
+  ex->sending = NULL;
+}
+
+/* It is not freed here: who calls may still look at the flags. Trimming waits for the end of the turn. */
 void mp_exchange_give_back(struct mp_exchange *ex) {
   struct mp_server *server = ex->server;
+  stop_sending(ex);
   ex->conn = NULL;
   ex->next = server->free;
   server->free = ex;
@@ -90,6 +97,7 @@ static void end_waits(struct mp_exchange *ex) {
 void mp_exchange_lose(struct mp_exchange *ex) {
   ex->gone = true;
   ex->conn = NULL;
+  stop_sending(ex);
   ex->server->ops->on_gone(ex);
   if (!ex->finished) end_waits(ex);
 }
@@ -184,7 +192,7 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
 /* ---- writing ---- */
 
 static int may_write(const struct mp_exchange *ex) {
-  if (ex->finished || ex->reply.ended) return -EALREADY;
+  if (ex->finished || mp_exchange_is_over(ex)) return -EALREADY;
   if (ex->gone || !ex->conn || ex->conn->stream.closing) return -EPIPE;
   return 0;
 }
@@ -285,6 +293,25 @@ int mp_exchange_end(struct mp_exchange *ex) {
   return 0;
 }
 
+/* What is short sits in the socket already; the loop goes on with what is not. */
+int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending) {
+  int err = mp_exchange_head(ex, mp_sending_length(sending));
+  if (err < 0) return err;
+  sending->ex = ex;
+  ex->sending = sending;
+  tell_later(ex);
+  return 0;
+}
+
+void mp_exchange_file_sent(struct mp_exchange *ex) {
+  struct mp_conn *c = ex->conn;
+  stop_sending(ex);
+  int err = mp_reply_end(&ex->reply, mp_conn_out(c));
+  MP_CHECK(err == 0); /* all that was declared went out */
+  answered(ex);
+  if (ex->finished && ex->body_done) mp_conn_leave_exchange(c);
+}
+
 bool mp_exchange_full(struct mp_exchange *ex) {
   if (may_write(ex) < 0) return false;
   struct mp_stream *stream = &ex->conn->stream;
@@ -311,16 +338,18 @@ static void end_answer(struct mp_exchange *ex, bool cut) {
   if (cut || mp_exchange_end(ex) < 0) cut_answer(ex);
 }
 
-/* Of a body that is not read the connection keeps the exchange, to know where it ends. */
-static bool is_kept_for_its_body(const struct mp_exchange *ex) {
+/* The connection keeps an exchange whose file it still sends; and one whose body is not read, to know where it ends. */
+static bool is_kept(const struct mp_exchange *ex) {
   const struct mp_conn *c = ex->conn;
-  return c && c->ex == ex && !ex->body_done && !c->last && !c->stream.closing;
+  if (!c || c->ex != ex || c->stream.closing) return false;
+  return ex->sending || (!ex->body_done && !c->last);
 }
 
 void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   struct mp_server *server = ex->server;
   struct mp_conn *c = ex->conn;
   if (MP_BUG(ex->finished)) return;
+  if (cut) stop_sending(ex);
   end_answer(ex, cut);
   forget_told(ex);
   ex->finished = true;
@@ -330,7 +359,7 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   server->n_held--;
   if (c) mp_conn_touch(c);
   if (server->draining) mp_server_look(server);
-  if (is_kept_for_its_body(ex)) return;
+  if (is_kept(ex)) return;
   if (c && c->ex == ex) c->ex = NULL;
   if (ex->block_cap > KEPT_MOST) drop_block(ex);
   mp_exchange_give_back(ex);

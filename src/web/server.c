@@ -149,7 +149,8 @@ int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log
   server->fd_most = highest_fd();
   mp_list_init(&server->conns);
   mp_soon_init(&server->flush, on_flush);
-  return mp_timer_init(&server->retry, &loop->timers, on_retry);
+  int err = mp_timer_init(&server->retry, &loop->timers, on_retry);
+  return err < 0 ? err : mp_files_init(&server->files, loop);
 }
 
 static int open_door(struct mp_server *server, int fd, int backlog) {
@@ -204,6 +205,7 @@ void mp_server_deinit(struct mp_server *server) {
   mp_soon_cancel(&server->flush);
   mp_timer_deinit(&server->retry);
   mp_exchange_trim(server, 0);
+  mp_files_deinit(&server->files);
   mp_buf_free(&server->spare);
   free(server->doors);
   memset(server, 0, sizeof *server);

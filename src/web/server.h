@@ -11,9 +11,11 @@
 
 #include "http/body.h"
 #include "http/reply.h"
+#include "io/files.h"
 #include "io/listener.h"
 
 struct mp_conn;
+struct mp_sending;
 struct mp_server;
 
 struct mp_exchange {
@@ -22,8 +24,9 @@ struct mp_exchange {
   struct mp_head head;
   struct mp_reply reply;
   struct mp_body body;
-  void *call;  /* of the room above; borrowed */
-  char *block; /* owned: the head's bytes once the handler outlives the read callback; else NULL */
+  struct mp_sending *sending; /* owned: the file that the rest of the answer is; else NULL */
+  void *call;                 /* of the room above; borrowed */
+  char *block;                /* owned: the head's bytes once the handler outlives the read callback; else NULL */
   uint32_t block_cap;
   uint64_t started_ms;
   uint64_t max_body;         /* may be changed before the first read */
@@ -84,6 +87,7 @@ struct mp_server {
   struct mp_exchange *told;    /* held by the room above: their waits end although their answers have ended */
   struct mp_exchange *current; /* inside on_request: its head still borrows the bytes just read; else NULL */
   struct mp_lent lent;
+  struct mp_files files;  /* those that were sent lately */
   struct mp_buf spare;    /* owned: memory for the next answers, so that idle connections hold none */
   struct mp_soon flush;   /* connections with something to send at the end of this turn */
   struct mp_conn *dirty;  /* borrowed until flushed */
@@ -118,6 +122,15 @@ int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);   /* head, w
 int mp_exchange_head(struct mp_exchange *ex, uint64_t length);        /* head alone: a stream begins */
 int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece); /* head first when it is not out */
 int mp_exchange_end(struct mp_exchange *ex);                          /* head first when it is not out */
+
+/* The head, and then a file (see sending.h): taken over unless this fails. The answer counts as ended from now on, and
+ * is when the file has been sent; the exchange may be finished before that. */
+int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending);
+
+/* Nothing more may be written: the answer has ended, or ends by itself. */
+static inline bool mp_exchange_is_over(const struct mp_exchange *ex) {
+  return ex->reply.ended || ex->sending;
+}
 
 /* More is queued than a client should be ahead by: wait for on_writable before writing on. */
 bool mp_exchange_full(struct mp_exchange *ex);

@@ -1,6 +1,7 @@
 /* What time and the kernel say about a client: deadlines, progress, and whether it is still there. */
 #include "io/peer.h"
 #include "web/conn.h"
+#include "web/sending.h"
 
 enum { PAUSED_LOOK_MS = 250, LINGER_MS = 2000 };
 
@@ -135,9 +136,16 @@ static void set_due(struct mp_conn *c) {
     c->due_ms = drain ? drain : 1;
 }
 
+/* A file is fetched from a disk: the client waits for us. */
+static bool is_warming(const struct mp_conn *c) {
+  return c->ex && c->ex->sending && c->ex->sending->warming;
+}
+
 static void check_progress(struct mp_conn *c) {
   size_t queued = mp_stream_queued(&c->stream);
-  c->stale = queued < c->unsent ? 0 : (c->stale + 1) & 7;
+  bool moved = c->moved || is_warming(c);
+  c->moved = false;
+  c->stale = queued < c->unsent || moved ? 0 : (c->stale + 1) & 7;
   c->unsent = (uint32_t)queued;
   c->check_ms = (uint32_t)(now_of(c) + c->server->config.write_ms / MP_CHECKS);
   if (c->stale >= MP_CHECKS) mp_conn_close(c);
