@@ -1,10 +1,10 @@
 -- From a request to the functions that answer it.
 --
---   path as sent ─ static table ─────────────────────────────► run(req, res)
---        └ split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware and handler ─┘
+--   path as sent ─ the core's map of routes ─────────────────► run(req, res)
+--     └ handle: split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware, handler ─┘
 --
 -- A site is an app at the place where it is mounted; the root's is at "". Chains are put together once: for every path
--- without parameters when the first request comes (the static table), for other routes at their first use.
+-- without parameters when the first request comes (core.add_route), for other routes at their first use.
 
 local core = require "moonpool.core"
 local app_module = require "moonpool.app"
@@ -117,7 +117,6 @@ end
 ---- a whole dispatcher
 
 local function new_dispatcher(root_app)
-  local static = {}                                  -- method → path → run(req, res)
   local root                                         -- the site of root_app; nil: look at everything again
   local failed_in = {}                               -- a request's id → the mounted site that an error left
 
@@ -243,8 +242,7 @@ local function new_dispatcher(root_app)
       for _, method in ipairs(path and router.METHODS or {}) do
         local run, params, found = resolve(method, router.split_path(path))
         if found and not params then
-          static[method] = static[method] or {}
-          static[method][path] = run
+          core.add_route(method, path, run)
         end
       end
     end
@@ -257,9 +255,7 @@ local function new_dispatcher(root_app)
 
   function root_app._changed()
     root = nil
-    for method in pairs(static) do
-      static[method] = nil
-    end
+    core.clear_routes()
   end
 
   local function look()
@@ -270,50 +266,41 @@ local function new_dispatcher(root_app)
   -- Paths of files that were there: the next request finds the way at once. A crowd of them is forgotten together.
   local remembered, n_remembered = {}, 0
 
-  local function remember(method, path, run)
-    if n_remembered == MOST_REMEMBERED then
-      for known, of_method in pairs(remembered) do
-        static[of_method][known] = nil
+  local function remember(path, run)
+    static.GET = static.GET or {}
+    if static.GET[path] then
+      return
+    elseif n_remembered == MOST_REMEMBERED then
+      for known in pairs(remembered) do
+        static.GET[known] = nil
       end
       remembered, n_remembered = {}, 0
     end
-    static[method] = static[method] or {}
-    if not static[method][path] and not remembered[path] then
-      static[method][path], remembered[path] = run, method
-      n_remembered = n_remembered + 1
-    end
+    static.GET[path], remembered[path] = run, true
+    n_remembered = n_remembered + 1
   end
 
-  local function search(req, res, method, path)
+  local function handle(req, res, method, path)
     if not root then
       look()
     end
-    if path == "*" then
-      res:status(204):header("Allow", STAR_METHODS):finish()
-      return
-    end
-    local segments = router.split_path(path)
+    local segments = router.split_path(path == "*" and "/*" or path)
     if not segments then
       answer(root, req, res, MALFORMED)
       return
     end
-    local run, params, _, of_folder = resolve(method, segments)
+    local run, params, found, of_folder = resolve(method, segments)
+    if path == "*" and not found then -- about the server as a whole; a route for every path may answer it
+      res:header("Allow", STAR_METHODS):finish("")
+      return
+    end
     if params then
       core.set_params(req, params)
     end
     run(req, res)
-    if of_folder and root and res:status() == 200 then
-      remember(method, path, run)
+    if of_folder and root and method == "GET" and res:status() == 200 then
+      remember(path, run)
     end
-  end
-
-  local function handle(req, res, method, path)
-    local paths = static[method]
-    local run = paths and paths[path]
-    if run then
-      return run(req, res)
-    end
-    return search(req, res, method, path)
   end
 
   local function fail(req, res, err)
@@ -326,7 +313,7 @@ local function new_dispatcher(root_app)
     answer(site, req, res, err)
   end
 
-  return handle, fail, static
+  return handle, fail
 end
 
 ---- hooks
@@ -403,12 +390,11 @@ end
 ---@param target table|function
 function M.build(target)
   local app = app_module.is_app(target) and target or app_module.new()
-  local handle, fail, static = new_dispatcher(app)
+  local handle, fail = new_dispatcher(app)
   if app ~= target then
-    handle, static = plain(target, fail), nil
+    handle = plain(target, fail)
   end
   return handle, fail, {
-    static = static, -- what stands in it the core calls by itself; `handle` fills it and finds the rest
     on_start = function()
       for _, fn in ipairs(hooks_of(app, "start")) do
         fn()

@@ -3,6 +3,7 @@
 #include "io/listener.h"
 #include "io/signal.h"
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -312,10 +313,19 @@ static void serve_one(struct fixture *f, int fd) {
   close(peer);
 }
 
+/* A bare root has no /etc/hosts. */
+static bool knows_localhost(void) {
+  struct addrinfo *found = NULL;
+  if (getaddrinfo("localhost", NULL, NULL, &found) != 0) return false;
+  freeaddrinfo(found);
+  return true;
+}
+
 static void listens_on_every_kind_of_address(void **state) {
-  const char *const addresses[] = {"127.0.0.1:0", ":0", "[::1]:0", "localhost:0", socket_address()};
+  const char *const addresses[] = {"127.0.0.1:0", ":0", "[::1]:0", socket_address(), "localhost:0"};
   char name[128];
   for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+    if (strncmp(addresses[i], "localhost", 9) == 0 && !knows_localhost()) continue;
     int fd = listen_on(addresses[i]);
     name_of(fd, name);
     assert_null(strstr(name, ":0 "));

@@ -284,12 +284,13 @@ static void a_body_that_does_not_come_is_408(void **state) {
 
 static void a_body_that_keeps_coming_is_waited_for(void **state) {
   (void)state;
-  say(&client, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
-  for (int i = 0; i < 5; i++) {
-    run_for(toy, 80);
+  toy->server.config.body_ms = 600;
+  say(&client, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n");
+  for (int i = 0; i < 8; i++) {
+    run_for(toy, 100);
     say(&client, "x");
   }
-  UNTIL(toy, heard(&client, "xxxxx"));
+  UNTIL(toy, heard(&client, "xxxxxxxx"));
 }
 
 static void a_handler_may_take_its_time(void **state) {

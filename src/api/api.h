@@ -4,6 +4,7 @@
 
 #include "api/memory.h"
 #include "api/open.h"
+#include "api/routes.h"
 #include "sched/state.h"
 
 struct mp_process;
@@ -23,10 +24,10 @@ struct mp_api {
   unsigned n_calls;
   uint64_t n_requests;
   int get_ref;                         /* the string "GET" */
-  int static_ref;                      /* method → path → handler; LUA_NOREF: the app has no routes */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
   const void *request_type, *response_type; /* their metatables, to compare with */
+  struct mp_routes routes;
   struct mp_buf scratch;      /* owned: JSON and bodies on their way */
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */
@@ -50,6 +51,7 @@ struct mp_call {
   struct mp_wake reader;    /* waits for body bytes */
   struct mp_list writers;   /* tasks that wait for room */
   struct mp_buf body;       /* owned: collected by req:body() */
+  int own_ref;              /* registry: table of what was made or set for it (ctx, params …); LUA_NOREF */
   int on_head_ref;          /* registry: list of functions; LUA_NOREF */
   uint8_t body_use;         /* enum mp_body_use */
   bool keep;                /* req:keep(): a client that goes away cancels nothing */

@@ -18,7 +18,7 @@ static struct mp_call *take_call(struct mp_api *api) {
   }
   call->gen++;
   call->id = ++api->next_id;
-  call->on_head_ref = LUA_NOREF;
+  call->on_head_ref = call->own_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
   call->keep = call->gone = call->handler_over = call->failing = false;
   mp_scope_init(&call->scope, on_scope_over);
@@ -31,7 +31,8 @@ static void give_call_back(struct mp_call *call) {
   struct mp_api *api = call->api;
   call->gen++;
   mp_buf_free(&call->body);
-  if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
+  luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref); /* harmless for LUA_NOREF */
+  luaL_unref(api->L, LUA_REGISTRYINDEX, call->own_ref);
   mp_list_unlink(&call->node);
   call->next = api->free_calls;
   api->free_calls = call;
@@ -171,10 +172,10 @@ static void on_fail_end(struct mp_task *task, enum mp_outcome outcome, int n_val
     else
       let_exchange_go(call, true);
   }
-  if (call->ex)
+  if (call->ex && outcome != MP_TASK_CANCELLED)
     end_answer(call);
   else
-    cut_answer(call);
+    cut_answer(call); /* never a 204 for a handler that failed */
 }
 
 /* The error answer is written by the app's page, in a coroutine of its own: the handler's is dead. */
@@ -188,11 +189,6 @@ static void start_fail(struct mp_call *call, lua_State *from) {
     return;
   }
   call->failing = true;
-  if (call->on_head_ref != LUA_NOREF) {
-    luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
-    call->on_head_ref = LUA_NOREF;
-  }
-  mp_reply_init(&call->ex->reply, &call->ex->head);
   lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_fail);
   lua_pushlightuserdata(task->co, call);
@@ -242,34 +238,19 @@ static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method
     lua_pushlstring(L, method.at, method.len);
 }
 
-/* Leaves the handler of a route without parameters, found by method and path as sent; false, and nothing, when there is
- * none. stack: … method path */
-static bool push_static(lua_State *L, struct mp_api *api, int method) {
-  if (api->static_ref == LUA_NOREF) return false;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, api->static_ref);
-  lua_pushvalue(L, method);
-  if (lua_rawget(L, -2) == LUA_TTABLE) {
-    lua_pushvalue(L, method + 1);
-    if (lua_rawget(L, -2) == LUA_TFUNCTION) return true;
-  }
-  lua_settop(L, method + 1);
-  return false;
-}
-
+/* A route without parameters is called at once; `handle`, in Lua, finds the others and answers what has no route. */
 static int l_serve(lua_State *L) {
-  struct mp_call *call = lua_touserdata(L, 1);
+  struct mp_call *call = lua_touserdata(L, 2); /* 1: the guard */
+  struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
-  mp_task_guard(L);
-  push_method(L, call->api, head->method);
-  lua_pushlstring(L, head->path.at, head->path.len);
-  if (push_static(L, call->api, 2)) {
+  if (mp_routes_push(L, &api->routes, head->method, head->path)) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
   }
-  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->handle_ref);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->handle_ref);
   mp_call_push(L, call);
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 3);
+  push_method(L, api, head->method);
+  lua_pushlstring(L, head->path.at, head->path.len);
   return mp_task_call(L, 4, 0);
 }
 
@@ -293,10 +274,11 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   ex->call = call;
   api->n_requests++;
   lua_pushcfunction(task->co, l_serve);
+  mp_task_guard(task->co);
   lua_pushlightuserdata(task->co, call);
   task->on_end = on_handler_end;
   task->ctx = call;
-  mp_task_run(task, 1);
+  mp_task_run(task, 2);
 }
 
 static void on_readable(struct mp_exchange *ex) {

@@ -3,9 +3,9 @@
 #include <string.h>
 
 #ifdef __SANITIZE_ADDRESS__
-enum { KEPT_MOST = 0 };
+enum { KEEPS = 0 };
 #else
-enum { KEPT_MOST = MP_MEMORY_KEPT };
+enum { KEEPS = 1 };
 #endif
 
 enum { SMALL_MOST = MP_MEMORY_STEP * MP_MEMORY_CLASSES };
@@ -27,7 +27,7 @@ static void *take(struct mp_memory *memory, size_t size) {
 static void give(struct mp_memory *memory, void *at, size_t size) {
   struct mp_memory_block *block = at;
   unsigned class = size > SMALL_MOST ? 0 : class_of(size);
-  if (size > SMALL_MOST || memory->n_kept[class] * (class + 1) * MP_MEMORY_STEP >= KEPT_MOST) {
+  if (!KEEPS || size > SMALL_MOST || memory->n_kept[class] * (class + 1) * MP_MEMORY_STEP >= MP_MEMORY_KEPT) {
     free(at);
     return;
   }

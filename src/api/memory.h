@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-enum { MP_MEMORY_STEP = 16, MP_MEMORY_CLASSES = 16, MP_MEMORY_KEPT = 256 * 1024 /* bytes a class */ };
+enum { MP_MEMORY_STEP = 16, MP_MEMORY_CLASSES = 16, MP_MEMORY_KEPT = 1024 * 1024 /* bytes a class */ };
 
 struct mp_memory_block {
   struct mp_memory_block *next;

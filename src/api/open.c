@@ -80,17 +80,27 @@ struct report {
 };
 
 /* An error as a line shows it: its text; of a table its message. */
-static const char *error_text(lua_State *L, int index) {
-  if (lua_istable(L, index) && !luaL_getmetafield(L, index, "__tostring")) {
-    lua_getfield(L, index, "message");
-    if (lua_isstring(L, -1)) return lua_tostring(L, -1);
+static int l_error_text(lua_State *L) {
+  if (lua_istable(L, 1) && !luaL_getmetafield(L, 1, "__tostring")) {
+    lua_getfield(L, 1, "message");
+    if (lua_isstring(L, -1)) return 1;
   }
-  return luaL_tolstring(L, index, NULL);
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+/* Leaves it on the stack; raises nothing, though the error's own __tostring may. */
+static const char *push_error_text(lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  lua_pushcfunction(L, l_error_text);
+  lua_pushvalue(L, index);
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) return lua_tostring(L, -1);
+  return "an error that cannot be made text";
 }
 
 static void write_line(lua_State *L, const struct report *r) {
   char id[48], request[256];
-  const char *text = error_text(L, 2), *spawned_at = r->facts->spawned_at;
+  const char *text = push_error_text(L, 2), *spawned_at = r->facts->spawned_at;
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   lua_pushfstring(L, "%s error: %s", r->facts->kind, text);
@@ -131,7 +141,10 @@ static int p_report(lua_State *L) {
 void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback, const struct mp_error_facts *facts) {
   lua_State *L = api->L;
   struct report report = {api, facts};
-  if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) return;
+  if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) {
+    mp_log(api->log, MP_LOG_ERROR, "app", "%s error: it cannot be told: out of memory", facts->kind);
+    return;
+  }
   error = lua_absindex(from, error);
   lua_pushvalue(from, error);
   if (traceback)
@@ -144,7 +157,7 @@ void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback
   lua_pushlightuserdata(L, &report);
   lua_insert(L, -3);
   if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
-  mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", luaL_tolstring(L, -1, NULL));
+  mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", push_error_text(L, -1));
   lua_pop(L, 2);
 }
 
@@ -222,6 +235,13 @@ static void open_worker(lua_State *L, struct mp_api *api) {
   lua_setfield(L, -2, "worker");
 }
 
+static void open_routes(lua_State *L) {
+  lua_pushcfunction(L, mp_l_add_route);
+  lua_setfield(L, -2, "add_route");
+  lua_pushcfunction(L, mp_l_clear_routes);
+  lua_setfield(L, -2, "clear_routes");
+}
+
 static void merge_into_core(lua_State *L) {
   lua_pushnil(L); /* stack: core part key */
   while (lua_next(L, -2)) {
@@ -242,6 +262,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_pipes_open(L);
   mp_blocking_open(L);
   mp_logging_open(L);
+  open_routes(L);
   mp_native_open(L);
   mp_json_open(L);
   lua_setfield(L, -2, "json");
@@ -284,7 +305,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->loop = setup->loop;
   api->log = setup->log;
   api->started_ms = mp_loop_now(setup->loop);
-  api->static_ref = api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
+  api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->spawn_queue);
   mp_soon_init(&api->quiet, run_on_stop);
@@ -312,7 +333,7 @@ fail:
 /* ---- the app ---- */
 
 static int with_traceback(lua_State *L) {
-  const char *text = luaL_tolstring(L, 1, NULL);
+  const char *text = push_error_text(L, 1);
   luaL_traceback(L, L, text, 1);
   return 1;
 }
@@ -326,10 +347,6 @@ static int p_load(lua_State *L) {
   lua_getfield(L, -1, "load");
   lua_pushstring(L, api->setup.config->app);
   lua_call(L, 1, 3);
-  if (lua_getfield(L, -1, "static") == LUA_TTABLE)
-    api->static_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  else
-    lua_pop(L, 1);
   api->hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   api->fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   api->handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -386,7 +403,7 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
     api->setup.on_started(api->setup.ctx, NULL);
     return;
   }
-  const char *text = outcome == MP_TASK_FAILED ? luaL_tolstring(task->co, 1, NULL) : "on_start was cancelled";
+  const char *text = outcome == MP_TASK_FAILED ? push_error_text(task->co, 1) : "on_start was cancelled";
   const char *trace = outcome == MP_TASK_FAILED ? lua_tostring(task->co, 2) : NULL;
   int err = mp_buf_addf(&why, "%s\n%s", text, trace ? trace : "");
   if (err == 0) err = mp_buf_add(&why, "", 1);
@@ -395,6 +412,7 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
 }
 
 void mp_api_start(struct mp_api *api) {
+  lua_gc(api->L, LUA_GCCOLLECT); /* what loading left behind */
   if (!run_hook(api, "on_start", on_start_end)) api->setup.on_started(api->setup.ctx, "not enough memory");
 }
 
@@ -453,6 +471,7 @@ void mp_api_close(struct mp_api *api) {
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
   mp_calls_free(api);
+  mp_routes_deinit(&api->routes);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
   free(api);

@@ -250,16 +250,12 @@ static int l_finish(lua_State *L) {
 
 /* ---- opening ---- */
 
-/* Upvalue 1: methods. */
+/* Upvalue 1: name → method, or `true` for the one field that is read from the answer. */
 static int l_response_index(lua_State *L) {
-  lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
-  if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "sent") == 0) {
-    struct mp_call_box *box = lua_touserdata(L, 1);
-    lua_pushboolean(L, box->gen != box->call->gen || !box->call->ex || box->call->ex->reply.head_sent);
-    return 1;
-  }
-  return 0;
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TBOOLEAN) return 1;
+  const struct mp_call_box *box = lua_touserdata(L, 1);
+  lua_pushboolean(L, box->gen != box->call->gen || !box->call->ex || box->call->ex->reply.head_sent);
+  return 1;
 }
 
 static int l_response_newindex(lua_State *L) {
@@ -283,6 +279,8 @@ void mp_response_open(lua_State *L) {
   luaL_newmetatable(L, RESPONSE_NAME);
   lua_newtable(L); /* stack: core meta methods */
   luaL_setfuncs(L, methods, 0);
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, "sent");
   lua_pushvalue(L, -1);
   lua_setfield(L, -4, "response");
   lua_pushcclosure(L, l_response_index, 1);
