@@ -15,7 +15,7 @@ local M = {}
 
 local STAR_METHODS = table.concat(router.METHODS, ", ") -- the answer to "OPTIONS *"
 
-local MOST_REMEMBERED = 1000
+local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 256
 
 local MALFORMED = { status = 400, message = "the path holds a malformed escape" }
 
@@ -253,8 +253,13 @@ local function new_dispatcher(root_app)
     end
   end
 
+  -- Paths of files that were there: the next request finds the way at once. The first ones only: a client could make up
+  -- any number.
+  local remembered, n_remembered = {}, 0
+
   function root_app._changed()
     root = nil
+    remembered, n_remembered = {}, 0
     core.clear_routes()
   end
 
@@ -263,21 +268,12 @@ local function new_dispatcher(root_app)
     fill_static(root)
   end
 
-  -- Paths of files that were there: the next request finds the way at once. A crowd of them is forgotten together.
-  local remembered, n_remembered = {}, 0
-
   local function remember(path, run)
-    static.GET = static.GET or {}
-    if static.GET[path] then
-      return
-    elseif n_remembered == MOST_REMEMBERED then
-      for known in pairs(remembered) do
-        static.GET[known] = nil
-      end
-      remembered, n_remembered = {}, 0
+    if n_remembered < MOST_REMEMBERED and #path <= LONGEST_REMEMBERED and not remembered[path] then
+      core.add_route("GET", path, run)
+      remembered[path] = true
+      n_remembered = n_remembered + 1
     end
-    static.GET[path], remembered[path] = run, true
-    n_remembered = n_remembered + 1
   end
 
   local function handle(req, res, method, path)

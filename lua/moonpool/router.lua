@@ -240,7 +240,8 @@ local function walk(search, node, at, n_values)
 end
 
 --- Looks up what segments[from] and following lead to. The result has `route` and `values` (of its parameters, in
---- order; there may be more, left over from a way not taken), or `mount` or `folder` and `at` (its first segment), and `missed`:
+--- order; there may be more, left over from a way not taken), or `mount` or `folder`
+--- and `at` (its first segment), and `missed`:
 --- what is there for other methods, empty when nothing is.
 ---@param method string
 ---@param segments string[]
