@@ -62,6 +62,7 @@ describe("static files", function()
       ["public/style.css"] = "body { color: black }",
       ["public/style.css.gz"] = "the gzip form",
       ["public/style.css.br"] = "the brotli form",
+      ["public/long.txt"] = text:rep(100),
       ["public/only.js"] = "let x",
       ["public/only.js.gz"] = "let x",
       ["public/a b%.txt"] = "odd name",
@@ -489,6 +490,15 @@ describe("static files", function()
       local packed = get("/files/only.js", { ["Accept-Encoding"] = "gzip" }).headers.etag
       assert.are_not.equal(plain, packed)
       assert.are.equal(200, get("/files/only.js", { ["Accept-Encoding"] = "gzip", ["If-None-Match"] = plain }).status)
+    end)
+
+    it("are those that lie there: nothing is packed on the way, and HEAD says the same (RFC 9110 9.3.2)", function()
+      for _, method in ipairs { "GET", "HEAD" } do
+        local r = get("/files/long.txt", { ["Accept-Encoding"] = "gzip, br" }, method)
+        assert.is_nil(r.headers["content-encoding"])
+        assert.are.equal("10000", r.headers["content-length"])
+        assert.is_truthy(r.headers.etag:find '^"')
+      end
     end)
 
     it("have ranges of their own (RFC 9110 14)", function()

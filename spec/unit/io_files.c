@@ -301,15 +301,15 @@ static void take_all(struct pair *pair) {
 static void a_large_file_goes_out_in_slices_and_waits_for_its_reader(void **state) {
   struct place *p = *state;
   struct mp_files_ask ask = {p->root, "large", false};
-  struct mp_file_cursor cursor = {.end = 3000000};
+  struct mp_source_cursor cursor = {.end = 3000000};
   struct mp_asset *asset;
   struct pair pair = {0};
   open_pair(p, &pair);
   assert_int_equal(get(p, &ask, &asset), 0);
   int waits = 0;
   while (cursor.at < cursor.end) {
-    ssize_t n = mp_file_push(&asset->forms[0], &cursor, &pair.stream);
-    assert_true(n > 0 && n <= MP_FILE_SLICE);
+    ssize_t n = mp_source_push(&asset->forms[0], &cursor, &pair.stream);
+    assert_true(n > 0 && n <= MP_SOURCE_SLICE);
     while (mp_stream_queued(&pair.stream)) {
       waits++;
       assert_true(mp_stream_queued(&pair.stream) <= 16 * 1024);
@@ -328,13 +328,13 @@ static void a_large_file_goes_out_in_slices_and_waits_for_its_reader(void **stat
 static void a_file_that_has_become_shorter_says_so(void **state) {
   struct place *p = *state;
   struct mp_files_ask ask = {p->root, "large", false};
-  struct mp_file_cursor cursor = {.at = 2000, .end = 3000000};
+  struct mp_source_cursor cursor = {.at = 2000, .end = 3000000};
   struct mp_asset *asset;
   struct pair pair = {0};
   open_pair(p, &pair);
   assert_int_equal(get(p, &ask, &asset), 0);
   run("truncate -s 1000 %s/large", p->root);
-  assert_int_equal(mp_file_push(&asset->forms[0], &cursor, &pair.stream), 0);
+  assert_int_equal(mp_source_push(&asset->forms[0], &cursor, &pair.stream), 0);
   mp_asset_release(asset);
   close_pair(p, &pair);
 }

@@ -263,7 +263,10 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_blocking_open(L);
   mp_logging_open(L);
   open_routes(L);
+  mp_match_open(L);
   mp_native_open(L);
+  mp_sinks_open(L);
+  mp_multipart_open(L);
   mp_json_open(L);
   lua_setfield(L, -2, "json");
   mp_text_open(L);
@@ -315,6 +318,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
+  if (mp_strays_init(api) < 0) goto fail;
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
   api->sched.ctx = api;
   api->sched.on_unhandled = on_unhandled;
@@ -324,6 +328,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_log(api->log, MP_LOG_ERROR, "app", "cannot open the Lua state: %s", lua_tostring(api->L, -1));
   mp_sched_deinit(&api->sched);
 fail:
+  mp_strays_deinit(api);
   if (api->L) lua_close(api->L);
   mp_memory_deinit(&api->memory);
   free(api);
@@ -470,6 +475,7 @@ void mp_api_stop(struct mp_api *api) {
 void mp_api_close(struct mp_api *api) {
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
+  mp_strays_deinit(api);
   mp_calls_free(api);
   mp_routes_deinit(&api->routes);
   mp_buf_free(&api->scratch);

@@ -45,7 +45,7 @@ static struct mp_asset *new_asset(const struct mp_files_ask *ask) {
 void mp_asset_release(struct mp_asset *asset) {
   if (!asset || --asset->refs > 0) return;
   for (int i = 0; i < MP_FILE_FORMS; i++) {
-    mp_file_close(&asset->forms[i]);
+    mp_source_close(&asset->forms[i]);
     mp_buf_free(&asset->note[i]);
   }
   free(asset);
@@ -164,7 +164,7 @@ static int open_form(struct mp_asset *asset, int form, unsigned flags) {
   int fd = name_form(asset, form, name);
   if (fd == 0) fd = mp_beneath_open(asset->root, name, flags, &st);
   if (fd < 0) return form != MP_FILE_PLAIN && !is_ours(fd) ? 0 : fd;
-  mp_file_set(&asset->forms[form], fd, &st);
+  mp_source_set(&asset->forms[form], fd, &st);
   asset->has[form] = true;
   return 0;
 }
@@ -188,7 +188,7 @@ static int look_at_form(const struct mp_asset *asset, int form, unsigned flags) 
   int err = name_form(asset, form, name);
   if (err == 0) err = mp_beneath_stat(asset->root, name, flags, &st);
   if (err < 0) return is_ours(err) ? err : !asset->has[form];
-  return asset->has[form] ? mp_file_is_same(&asset->forms[form], &st) : !S_ISREG(st.st_mode);
+  return asset->has[form] ? mp_source_is_same(&asset->forms[form], &st) : !S_ISREG(st.st_mode);
 }
 
 static int look_again(const struct mp_asset *asset, unsigned flags) {
@@ -200,7 +200,7 @@ static int look_again(const struct mp_asset *asset, unsigned flags) {
 /* A change under an open descriptor shows at once; one of the name, within the second. */
 static bool has_changed(const struct mp_asset *asset) {
   for (int i = 0; i < MP_FILE_FORMS; i++)
-    if (asset->has[i] && mp_file_has_changed(&asset->forms[i])) return true;
+    if (asset->has[i] && mp_source_has_changed(&asset->forms[i])) return true;
   return false;
 }
 
@@ -240,9 +240,9 @@ int mp_files_get(struct mp_files *files, const struct mp_files_ask *ask, struct 
 }
 
 struct mp_slice mp_asset_content(struct mp_asset *asset, enum mp_file_form form) {
-  struct mp_file *file = &asset->forms[form];
+  struct mp_source *file = &asset->forms[form];
   bool had = file->content != NULL;
-  if (!mp_file_hold(file)) return mp_slice(NULL, 0);
+  if (!mp_source_hold(file)) return mp_slice(NULL, 0);
   if (!had && asset->files) recount(asset);
   return mp_slice(file->content, (size_t)file->size);
 }
@@ -253,7 +253,7 @@ static void work(uv_work_t *req) {
   struct mp_files_job *job = MP_CONTAINER(req, struct mp_files_job, work);
   struct mp_asset *asset = job->asset;
   if (job->warms) {
-    job->content = mp_file_read_slowly(&asset->forms[job->form], job->at, job->len);
+    job->content = mp_source_read_slowly(&asset->forms[job->form], job->at, job->len);
     return;
   }
   job->err = open_form(asset, MP_FILE_PLAIN, job->flags);
@@ -268,7 +268,7 @@ static void take_result(struct mp_files_job *job) {
     return;
   }
   asset->forms[job->form].readers--;
-  if (job->content) mp_file_take_content(&asset->forms[job->form], job->content);
+  if (job->content) mp_source_take_content(&asset->forms[job->form], job->content);
   if (asset->files) recount(asset);
 }
 

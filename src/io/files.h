@@ -7,7 +7,7 @@
 #ifndef MP_IO_FILES_H
 #define MP_IO_FILES_H
 
-#include "io/file.h"
+#include "io/source.h"
 
 enum { MP_FILES_BUCKETS = 256, MP_FILES_KEPT = 512 };
 
@@ -21,7 +21,7 @@ struct mp_asset {
   struct mp_files *files; /* borrowed; NULL when not kept (any more) */
   unsigned refs;
   bool has[MP_FILE_FORMS]; /* the first always */
-  struct mp_file forms[MP_FILE_FORMS];
+  struct mp_source forms[MP_FILE_FORMS];
   struct mp_buf note[MP_FILE_FORMS]; /* owned: of the room above, kept with it */
   uint64_t checked_ms, used_ms;
   size_t held; /* bytes of content, as counted in files->held */

@@ -56,7 +56,7 @@ static int begin_part(struct mp_sending *s) {
   int err = mp_buf_len(&s->lines) ? write_line(s, s->next) : 0;
   if (err == 0 && s->next < s->parts.n) {
     struct mp_range part = s->parts.at[s->next];
-    s->cursor = (struct mp_file_cursor){.at = part.first, .end = part.first + part.len};
+    s->cursor = (struct mp_source_cursor){.at = part.first, .end = part.first + part.len};
   }
   s->next++;
   mp_conn_flush(s->ex->conn);
@@ -74,7 +74,7 @@ static void on_warm(struct mp_files_job *job) {
 
 static bool warm(struct mp_sending *s) {
   uint64_t len = s->cursor.end - s->cursor.at;
-  if (len > MP_FILE_SLICE) len = MP_FILE_SLICE;
+  if (len > MP_SOURCE_SLICE) len = MP_SOURCE_SLICE;
   s->warming = mp_files_warm(&s->ex->server->files, s->asset, s->form, s->cursor.at, len, on_warm, s);
   return s->warming ? false : give_up(s, -ENOMEM);
 }
@@ -85,7 +85,7 @@ static bool is_over(const struct mp_sending *s) {
 
 static bool send_slice(struct mp_sending *s) {
   struct mp_conn *c = s->ex->conn;
-  ssize_t n = mp_file_push(&s->asset->forms[s->form], &s->cursor, &c->stream);
+  ssize_t n = mp_source_push(&s->asset->forms[s->form], &s->cursor, &c->stream);
   if (n == -EAGAIN) return warm(s);
   if (n <= 0) return give_up(s, (int)n);
   s->ex->reply.left -= (uint64_t)n;

@@ -15,10 +15,10 @@ struct mp_sending {
   struct mp_exchange *ex; /* borrowed: owns this one */
   struct mp_asset *asset; /* owned reference */
   enum mp_file_form form;
-  struct mp_file_cursor cursor; /* in the part under way */
-  struct mp_ranges parts;       /* at least one */
-  unsigned next;                /* part to begin */
-  struct mp_buf lines;          /* owned: what stands before each part, and behind the last; empty for a single one */
+  struct mp_source_cursor cursor; /* in the part under way */
+  struct mp_ranges parts;         /* at least one */
+  unsigned next;                  /* part to begin */
+  struct mp_buf lines;            /* owned: what stands before each part, and behind the last; empty for a single one */
   uint32_t line_end[MP_RANGES + 1];
   struct mp_files_job *warming; /* borrowed: it tells when it is done; NULL: none */
 };

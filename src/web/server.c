@@ -207,6 +207,8 @@ void mp_server_deinit(struct mp_server *server) {
   mp_exchange_trim(server, 0);
   mp_files_deinit(&server->files);
   mp_buf_free(&server->spare);
+  mp_buf_free(&server->packed);
+  mp_packer_free(server->packer);
   free(server->doors);
   memset(server, 0, sizeof *server);
 }

@@ -13,6 +13,7 @@
 #include "http/reply.h"
 #include "io/files.h"
 #include "io/listener.h"
+#include "web/compress.h"
 
 struct mp_conn;
 struct mp_sending;
@@ -32,6 +33,8 @@ struct mp_exchange {
   uint64_t max_body;         /* may be changed before the first read */
   struct mp_refusal refused; /* what reading the body came to; status 0: nothing bad */
   bool body_done, continued, wants_body, wants_room, gone, finished;
+  bool spoiled;             /* a piece was lost on its way into the packer: the answer can only be cut */
+  struct mp_packer *packer; /* owned: of a stream that is packed; else NULL */
   bool told;                /* in the server's list of those whose waits end with the answer */
   struct mp_exchange *next; /* of the server's free list, or of that list */
 };
@@ -55,6 +58,7 @@ struct mp_server_config {
   uint32_t pipeline;        /* bytes read ahead are bounded by the head limit too */
   uint64_t keep_alive_ms, header_ms, body_ms, write_ms, request_ms, drain_idle_ms; /* 0: none */
   bool no_server;                                                                  /* leave the Server field out */
+  bool compress;
 };
 
 /* One listening socket. */
@@ -87,14 +91,16 @@ struct mp_server {
   struct mp_exchange *told;    /* held by the room above: their waits end although their answers have ended */
   struct mp_exchange *current; /* inside on_request: its head still borrows the bytes just read; else NULL */
   struct mp_lent lent;
-  struct mp_files files;  /* those that were sent lately */
-  struct mp_buf spare;    /* owned: memory for the next answers, so that idle connections hold none */
-  struct mp_soon flush;   /* connections with something to send at the end of this turn */
-  struct mp_conn *dirty;  /* borrowed until flushed */
-  struct mp_timer retry;  /* accepts again after there was no memory for it */
-  uint64_t drain_due_ms;  /* while draining: when idle connections are closed */
-  int fd_most;            /* a connection whose descriptor is above it is the last to be taken for now */
-  uint64_t complained_ms; /* when that was last logged */
+  struct mp_files files;    /* those that were sent lately */
+  struct mp_buf spare;      /* owned: memory for the next answers, so that idle connections hold none */
+  struct mp_packer *packer; /* owned: kept for the next answer that is packed; NULL: none yet */
+  struct mp_buf packed;     /* owned: what was packed, until it is framed */
+  struct mp_soon flush;     /* connections with something to send at the end of this turn */
+  struct mp_conn *dirty;    /* borrowed until flushed */
+  struct mp_timer retry;    /* accepts again after there was no memory for it */
+  uint64_t drain_due_ms;    /* while draining: when idle connections are closed */
+  int fd_most;              /* a connection whose descriptor is above it is the last to be taken for now */
+  uint64_t complained_ms;   /* when that was last logged */
   bool few_fds, paused, draining, drained;
 };
 
@@ -118,10 +124,11 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
 
 /* Before the head is out, set status and fields on ex->reply with mp_reply_*. All of these: 0 or -errno: -EPIPE the
  * client is gone, -EALREADY the answer has ended (or its head is out), -EMSGSIZE as in reply.h, -ENOMEM. */
-int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);   /* head, whole body, end */
-int mp_exchange_head(struct mp_exchange *ex, uint64_t length);        /* head alone: a stream begins */
-int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece); /* head first when it is not out */
-int mp_exchange_end(struct mp_exchange *ex);                          /* head first when it is not out */
+int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);       /* head, whole body, end */
+int mp_exchange_send_as_is(struct mp_exchange *ex, struct mp_slice body); /* the same, and never packed */
+int mp_exchange_head(struct mp_exchange *ex, uint64_t length);            /* head alone: a stream begins */
+int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece);     /* head first when it is not out */
+int mp_exchange_end(struct mp_exchange *ex);                              /* head first when it is not out */
 
 /* The head, and then a file (see sending.h): taken over unless this fails. The answer counts as ended from now on, and
  * is when the file has been sent; the exchange may be finished before that. */

@@ -132,7 +132,7 @@ static enum mp_file_form choose_form(const struct mp_head *head, const struct mp
 /* Kept with the form: they are the same in every answer. A packed form is another representation, so its tag differs
  * even where size and time are the same (RFC 9110 8.8.3.3). */
 static int make_note(struct mp_asset *asset, enum mp_file_form form) {
-  const struct mp_file *file = &asset->forms[form];
+  const struct mp_source *file = &asset->forms[form];
   char text[MP_ETAG_SIZE];
   struct mp_slice etag = mp_etag_of_file(text, file->size, file->modified.tv_sec, (uint32_t)file->modified.tv_nsec);
   static const char *const marks[MP_FILE_FORMS] = {"", "-gz", "-br"};
@@ -255,7 +255,7 @@ static bool only_reads(const struct mp_head *head) {
 
 /* 200, 206, 304, 412 or 416. */
 static int judge(struct mp_static *plan, const struct mp_head *head) {
-  const struct mp_file *file = &plan->asset->forms[plan->form];
+  const struct mp_source *file = &plan->asset->forms[plan->form];
   struct mp_validators now = {etag_of(plan->asset, plan->form), file->modified.tv_sec};
   int status = only_reads(head) ? mp_conditional_status(head, &now) : 0;
   const struct mp_field *range = status ? NULL : range_of(head);
@@ -341,7 +341,7 @@ static int send_parts(struct mp_exchange *ex, const struct mp_static *plan, stru
     err = mp_buf_add(&body, mp_buf_at(lines.text) + from, lines.ends[i] - from);
     if (err == 0 && i < n) err = mp_buf_add(&body, content.at + plan->ranges.at[i].first, plan->ranges.at[i].len);
   }
-  if (err == 0) err = mp_exchange_send(ex, mp_buf_slice(&body));
+  if (err == 0) err = mp_exchange_send_as_is(ex, mp_buf_slice(&body));
   mp_buf_free(&body);
   return err;
 }
@@ -350,7 +350,7 @@ static int send_held(struct mp_exchange *ex, const struct mp_static *plan, struc
                      struct lines lines) {
   if (plan->ranges.n > 1) return send_parts(ex, plan, content, lines);
   if (plan->ranges.n == 1) content = mp_slice(content.at + plan->ranges.at[0].first, plan->ranges.at[0].len);
-  return mp_exchange_send(ex, content);
+  return mp_exchange_send_as_is(ex, content);
 }
 
 /* The head alone, with the length that GET would have. */
@@ -399,7 +399,7 @@ int mp_static_send(struct mp_static *plan, struct mp_exchange *ex) {
   if (ex->reply.head_only || mp_status_bodiless(ex->reply.status)) {
     err = send_no_body(ex, plan->size);
   } else {
-    if (plan->size <= MP_FILE_SMALL) content = mp_asset_content(plan->asset, plan->form);
+    if (plan->size <= MP_SOURCE_SMALL) content = mp_asset_content(plan->asset, plan->form);
     if (content.at || plan->size == 0)
       err = send_from_memory(ex, plan, content.at ? content : MP_SLICE(""));
     else

@@ -2,6 +2,9 @@
  *
  *   path ─► mp_files_get ─► prepare ─ (the room above may add to ex->reply) ─► send
  *
+ * A file is sent in one of the forms that lie there, and never packed here: its tag, its length and its ranges are
+ * those of that form, for HEAD and GET, held or not.
+ *
  * Knows no route and no folder but the one it is told. */
 #ifndef MP_WEB_STATIC_H
 #define MP_WEB_STATIC_H
