@@ -172,7 +172,7 @@ static ssize_t send_slice(const struct mp_source *file, uint64_t at, uint64_t le
 }
 
 ssize_t mp_source_push(const struct mp_source *file, struct mp_source_cursor *cursor, struct mp_stream *stream) {
-  uint64_t len = cursor->end - cursor->at, now = mp_loop_now(stream->loop);
+  uint64_t len = cursor->end - cursor->at, now = mp_loop_now(mp_stream_loop(stream));
   ssize_t n;
   if (stream->err || stream->closing || stream->shut) return -EPIPE;
   if (len > MP_SOURCE_SLICE) len = MP_SOURCE_SLICE;

@@ -1,5 +1,4 @@
 #include "base/check.h"
-#include "io/peer.h"
 #include "web/conn.h"
 #include "web/sending.h"
 #include <errno.h>
@@ -32,6 +31,13 @@ static void drop_block(struct mp_exchange *ex) {
   ex->block_cap = 0;
 }
 
+static void record(struct mp_exchange *ex, bool whole) {
+  const struct mp_server_ops *ops = ex->server->ops;
+  if (ex->recorded) return;
+  ex->recorded = true;
+  if (ops->on_over) ops->on_over(ex, whole);
+}
+
 static void stop_sending(struct mp_exchange *ex) {
   mp_sending_free(ex->sending);
   ex->sending = NULL;
@@ -40,6 +46,7 @@ static void stop_sending(struct mp_exchange *ex) {
 /* It is not freed here: who calls may still look at the flags. Trimming waits for the end of the turn. */
 void mp_exchange_give_back(struct mp_exchange *ex) {
   struct mp_server *server = ex->server;
+  if (ex->sending) record(ex, false); /* the client went away before the end of its file */
   stop_sending(ex);
   ex->conn = NULL;
   ex->next = server->free;
@@ -100,6 +107,7 @@ void mp_exchange_lose(struct mp_exchange *ex) {
   ex->gone = true;
   ex->conn = NULL;
   stop_sending(ex);
+  record(ex, false);
   ex->server->ops->on_gone(ex);
   if (!ex->finished) end_waits(ex);
 }
@@ -227,7 +235,9 @@ static int send_head(struct mp_exchange *ex, uint64_t length, bool whole) {
   struct mp_conn *c = ex->conn;
   if (drain_ends_here(ex) || body_in_doubt(ex) || (whole && body_in_the_way(ex))) ex->reply.keep_alive = false;
   if (!c->busy) mp_server_set_date(ex->server);
-  return mp_reply_head(&ex->reply, mp_conn_out(c), length, &ex->server->date);
+  int err = mp_reply_head(&ex->reply, mp_conn_out(c), length, &ex->server->date);
+  if (err == 0) ex->told_status = ex->reply.status;
+  return err;
 }
 
 static void appended(struct mp_exchange *ex, size_t before) {
@@ -241,6 +251,7 @@ static void answered(struct mp_exchange *ex) {
   if (!ex->reply.keep_alive || body_in_the_way(ex)) c->last = true;
   c->discarded = 0;
   ex->body.most = UINT64_MAX; /* what is discarded has a bound of its own */
+  record(ex, true);
   tell_later(ex);
 }
 
@@ -319,6 +330,7 @@ static int send_whole(struct mp_exchange *ex, struct mp_slice body) {
   if (err == 0) err = mp_reply_body(&ex->reply, out, body);
   if (err == 0) err = mp_reply_end(&ex->reply, out);
   if (err < 0) return take_back(out, before, err);
+  if (!ex->reply.bodiless) ex->body_sent = body.len;
   appended(ex, before);
   answered(ex);
   return 0;
@@ -354,6 +366,7 @@ int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece) {
   if (!ex->reply.head_sent) err = begin_stream(ex);
   if (err == 0) err = put_piece(ex, out, piece, false);
   if (err < 0) return take_back(out, before, err);
+  if (!ex->reply.bodiless) ex->body_sent += piece.len;
   appended(ex, before);
   return 0;
 }
@@ -409,6 +422,7 @@ static void cut_answer(struct mp_exchange *ex) {
   bool ends_by_close = ex->reply.head_sent && !ex->reply.chunked && ex->reply.left == MP_LENGTH_UNKNOWN;
   c->last = true;
   if (ends_by_close) c->cut = true;
+  record(ex, false);
 }
 
 static void end_answer(struct mp_exchange *ex, bool cut) {
@@ -436,7 +450,7 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   ex->finished = true;
   ex->call = NULL;
   ex->wants_body = ex->wants_room = false;
-  if (server->current == ex) server->current = NULL;
+  if (server->current == ex && !(ex->sending && is_kept(ex))) server->current = NULL; /* else its head is needed on */
   server->n_held--;
   if (c) mp_conn_touch(c);
   if (server->draining) mp_server_look(server);
@@ -446,7 +460,9 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   mp_exchange_give_back(ex);
 }
 
-int mp_exchange_peer(const struct mp_exchange *ex, char *out, unsigned size) {
-  if (!ex->conn || ex->conn->stream.closing) return -ENOTCONN;
-  return mp_peer_name(mp_stream_fd(&ex->conn->stream), out, size);
+struct mp_client mp_exchange_client(const struct mp_exchange *ex) {
+  struct mp_client client = ex->peer;
+  const struct mp_trust *trust = ex->server->config.trust;
+  if (trust) mp_forwarded_read(&client, &ex->head, trust);
+  return client;
 }

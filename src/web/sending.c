@@ -48,6 +48,7 @@ static int write_line(struct mp_sending *s, unsigned i) {
   struct mp_buf *out = mp_conn_out(c);
   int err = mp_buf_add(out, mp_buf_at(&s->lines) + from, len);
   s->ex->reply.left -= len;
+  s->ex->body_sent += len;
   return err;
 }
 
@@ -89,6 +90,7 @@ static bool send_slice(struct mp_sending *s) {
   if (n == -EAGAIN) return warm(s);
   if (n <= 0) return give_up(s, (int)n);
   s->ex->reply.left -= (uint64_t)n;
+  s->ex->body_sent += (uint64_t)n;
   mp_conn_moved(c);
   return is_over(s);
 }
