@@ -713,6 +713,26 @@ describe("static files without room", function()
     s:stop()
   end)
 
+  it("stand in the access log when they have ended, with all bytes or those that went out", function()
+    local s = server.start { app = [[
+      local app = require "moonpool".app()
+      app:static("/", "public")
+      return app
+    ]], files = { ["public/x"] = "x" }, args = { "--access-log", "-" } }
+    assert(os.execute(("head -c 50000000 /dev/zero > '%s/public/huge.bin'"):format(s.folder)))
+    assert(os.execute(("head -c 100000 /dev/zero > '%s/public/whole.bin'"):format(s.folder)))
+    assert.are.equal(100000, #s:get("/whole.bin").body)
+    s:wait_log "whole%.bin.* 200 100000"
+    local c = s:connect()
+    assert(c:send(client.bytes("GET", "/huge.bin")))
+    c:read(1000)
+    assert.are.equal(0, s:count_log "huge%.bin")
+    c:rst()
+    local sent = tonumber((s:wait_log "huge%.bin.* 200 (%d+)"))
+    assert.is_true(sent >= 1000 and sent < 50000000, sent)
+    s:stop()
+  end)
+
   it("answer on while descriptors are few", function()
     local s = server.start { app = [[
       local app = require "moonpool".app()
