@@ -1,4 +1,5 @@
 #include "api/process.h"
+#include "api/gate.h"
 #include "base/err.h"
 #include <math.h>
 #include <signal.h>
@@ -283,6 +284,14 @@ static void tell_lost(struct mp_process *p) {
          (int)p->child.proc.pid, p->name);
 }
 
+static void release_permit(struct mp_process *p) {
+  lua_State *L = p->api->L;
+  mp_anchor_push(L, p);
+  lua_getiuservalue(L, -1, MP_PROCESS_PERMIT);
+  mp_permit_release(L, -1);
+  lua_pop(L, 2);
+}
+
 static void on_settled(struct mp_child *child) {
   struct mp_process *p = process_of(child);
   lua_State *L = p->api->L;
@@ -302,6 +311,7 @@ static void on_settled(struct mp_child *child) {
   mp_waitable_settle(&p->end, false);
   if (p->has_place) mp_place_release(p->api);
   p->has_place = false;
+  release_permit(p);
   mp_child_close(child);
   mp_scope_leave(&p->member);
 }
@@ -478,7 +488,7 @@ static int after_queue_run(lua_State *L, int status, lua_KContext scratch) {
   return wait_for_end(L, (int)scratch);
 }
 
-static int l_run(lua_State *L) {
+int mp_process_run(lua_State *L) {
   lua_settop(L, 1);
   mp_wait_check(L, "run"); /* before anything is started */
   struct mp_args *args = mp_args_read(L, 1, "run", true);
@@ -586,6 +596,6 @@ void mp_process_open(lua_State *L) {
   lua_pushcfunction(L, l_gc);
   lua_setfield(L, -2, "__gc");
   lua_pop(L, 1);
-  lua_pushcfunction(L, l_run);
+  lua_pushcfunction(L, mp_process_run);
   lua_setfield(L, -2, "run");
 }

@@ -160,6 +160,7 @@ static void drain(struct worker *w, uint64_t idle_ms) {
   if (w->stage != SERVING) return;
   w->stage = DRAINING;
   PUBLISH(accepting, 0);
+  mp_api_retire(w->api);
   mp_timer_start(&w->patience, patience_ms(w->setup->config));
   mp_server_drain(&w->server, idle_ms);
   look(w);
