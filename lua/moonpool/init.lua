@@ -9,10 +9,13 @@ local M = {
   cancelled = core.cancelled,
   escape = core.escape,
   json = core.json,
+  log = require "moonpool.logging",
   now = core.now,
+  offload = core.offload,
   random = core.random,
   run = core.run,
   running = core.running,
+  service = core.service,
   settings = core.settings,
   sleep = core.sleep,
   spawn = core.spawn,
@@ -24,18 +27,5 @@ local M = {
   wait_any = core.wait_any,
   worker = core.worker,
 }
-
-M.log = {}
-for _, level in ipairs { "debug", "info", "warn", "error" } do
-  --- moonpool.log.info(message[, fields]): one line.
-  M.log[level] = function(message, fields)
-    if type(message) ~= "string" then
-      error(("log.%s: the message must be a string, got %s"):format(level, type(message)), 2)
-    elseif fields ~= nil and type(fields) ~= "table" then
-      error(("log.%s: the fields must be a table, got %s"):format(level, type(fields)), 2)
-    end
-    core.log(level, message, fields)
-  end
-end
 
 return M

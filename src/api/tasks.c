@@ -1,4 +1,5 @@
 #include "api/api.h"
+#include "api/job.h"
 #include "api/process.h"
 #include <math.h>
 #include <time.h>
@@ -6,7 +7,7 @@
 /* ---- spawn ---- */
 
 /* "app.lua:12" of the Lua code that called; kept with the task, for the log. */
-static void push_caller(lua_State *L) {
+void mp_push_caller(lua_State *L) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
@@ -23,7 +24,7 @@ static void push_caller(lua_State *L) {
 static int spawn_task(lua_State *L, struct mp_scope *scope, const char *what) {
   int n = lua_gettop(L);
   luaL_checkstack(L, n + 4, "too many arguments of a task");
-  push_caller(L);
+  mp_push_caller(L);
   struct mp_task *task = mp_task_new(mp_sched_of(L), scope);
   if (!task) return luaL_error(L, "%s: not enough memory", what);
   mp_task_queue(task, 0);
@@ -76,11 +77,11 @@ static int push_clock(lua_State *L, clockid_t clock) {
   return 1;
 }
 
-static int l_now(lua_State *L) {
+int mp_l_now(lua_State *L) {
   return push_clock(L, CLOCK_MONOTONIC);
 }
 
-static int l_time(lua_State *L) {
+int mp_l_time(lua_State *L) {
   return push_clock(L, CLOCK_REALTIME);
 }
 
@@ -99,6 +100,8 @@ static int l_yieldable(lua_State *L) {
 
 static int l_stats(lua_State *L) {
   struct mp_api *api = mp_api_of(L);
+  struct mp_threads_facts offloads;
+  mp_crews_stats(api, &offloads);
   const struct {
     const char *name;
     lua_Integer value;
@@ -107,8 +110,11 @@ static int l_stats(lua_State *L) {
                 {"tasks", api->sched.n_tasks},
                 {"task_errors", (lua_Integer)api->sched.n_errors},
                 {"processes", api->n_processes},
-                {"processes_queued", api->n_queued}};
-  lua_createtable(L, 0, 8);
+                {"processes_queued", api->n_queued},
+                {"offloads", offloads.running},
+                {"offloads_queued", offloads.queued},
+                {"threads_stuck", offloads.left_behind}};
+  lua_createtable(L, 0, 14);
   for (unsigned i = 0; i < sizeof counts / sizeof *counts; i++) {
     lua_pushinteger(L, counts[i].value);
     lua_setfield(L, -2, counts[i].name);
@@ -119,6 +125,9 @@ static int l_stats(lua_State *L) {
   lua_setfield(L, -2, "connections");
   lua_pushnumber(L, (lua_Number)(mp_loop_now(api->loop) - api->started_ms) / 1000.0);
   lua_setfield(L, -2, "uptime");
+  uint64_t oldest_ms = offloads.queued ? mp_loop_now(api->loop) - offloads.oldest_ms : 0;
+  lua_pushnumber(L, (lua_Number)oldest_ms / 1000.0);
+  lua_setfield(L, -2, "offloads_oldest");
   return 1;
 }
 
@@ -218,7 +227,7 @@ static void open_task_object(lua_State *L) {
 void mp_tasks_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"spawn", l_spawn},       {"background", l_background}, {"wait", l_wait},
                                        {"wait_any", mp_wait_any}, {"wait_all", mp_wait_all},    {"sleep", l_sleep},
-                                       {"now", l_now},           {"time", l_time},             {"running", l_running},
+                                       {"now", mp_l_now},          {"time", mp_l_time},            {"running", l_running},
                                        {"yieldable", l_yieldable}, {"stats", l_stats},         {NULL, NULL}};
   open_task_object(L);
   luaL_setfuncs(L, functions, 0);
