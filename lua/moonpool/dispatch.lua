@@ -1,10 +1,10 @@
 -- From a request to the functions that answer it.
 --
---   path as sent ─ static table ─────────────────────────────► run(req, res)
---        └ split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware and handler ─┘
+--   path as sent ─ the core's map of routes ─────────────────► run(req, res)
+--     └ handle: split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware and handler ─┘
 --
 -- A site is an app at the place where it is mounted; the root's is at "". Chains are put together once: for every path
--- without parameters when the first request comes (the static table), for other routes at their first use.
+-- without parameters when the first request comes (core.add_route), for other routes at their first use.
 
 local core = require "moonpool.core"
 local app_module = require "moonpool.app"
@@ -115,7 +115,6 @@ end
 ---- a whole dispatcher
 
 local function new_dispatcher(root_app)
-  local static = {}                                  -- method → path → run(req, res)
   local root                                         -- the site of root_app; nil: look at everything again
   local failed_in = {}                               -- a request's id → the mounted site that an error left
 
@@ -211,8 +210,7 @@ local function new_dispatcher(root_app)
       for _, method in ipairs(path and router.METHODS or {}) do
         local run, params, found = resolve(method, router.split_path(path))
         if found and not params then
-          static[method] = static[method] or {}
-          static[method][path] = run
+          core.add_route(method, path, run)
         end
       end
     end
@@ -225,9 +223,7 @@ local function new_dispatcher(root_app)
 
   function root_app._changed()
     root = nil
-    for method in pairs(static) do
-      static[method] = nil
-    end
+    core.clear_routes()
   end
 
   local function look()
@@ -235,12 +231,12 @@ local function new_dispatcher(root_app)
     fill_static(root)
   end
 
-  local function search(req, res, method, path)
+  local function handle(req, res, method, path)
     if not root then
       look()
     end
     if path == "*" then
-      res:status(204):header("Allow", STAR_METHODS):finish()
+      res:header("Allow", STAR_METHODS):finish("")
       return
     end
     local segments = router.split_path(path)
@@ -253,15 +249,6 @@ local function new_dispatcher(root_app)
       core.set_params(req, params)
     end
     run(req, res)
-  end
-
-  local function handle(req, res, method, path)
-    local paths = static[method]
-    local run = paths and paths[path]
-    if run then
-      return run(req, res)
-    end
-    return search(req, res, method, path)
   end
 
   local function fail(req, res, err)

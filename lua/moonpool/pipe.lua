@@ -229,15 +229,23 @@ function M.is_closed(handle)
   return handle._closed or false
 end
 
--- Where nothing can wait (a task is ending by an error) the command is left to its scope, which ends it.
-function metatable.__close(handle)
+-- Left by an error, nobody is interested in the command any more: it is stopped, not waited for. Where nothing can wait
+-- that is left to its scope.
+local function abandon(handle)
+  handle._closed = true
+  stream_of(handle):close()
+  if core.yieldable() then
+    handle._process:stop()
+  end
+end
+
+function metatable.__close(handle, err)
   if handle._closed then
     return
-  elseif core.yieldable() or not handle._process then
+  elseif err ~= nil and handle._process then
+    abandon(handle)
+  elseif err == nil then
     handle:close()
-  else
-    handle._closed = true
-    stream_of(handle):close()
   end
 end
 

@@ -1,11 +1,13 @@
 local server = require "spec.support.server"
 
 describe("examples/hello", function()
-  it("greets", function()
-    local s = server.start { app = "examples/hello", workers = 2 }
-    assert.is_truthy(s:get("/").body:find "^hello from worker %d\n$")
-    assert.are.equal("hello, Ann\n", s:get("/hello/Ann").body)
-    assert.are.equal(404, s:get("/goodbye").status)
+  after_each(server.stop_all)
+
+  it("greets by name", function()
+    local s = server.start { app = "examples/hello" }
+    assert.are.equal("hello, Ada\n", s:get("/hello/Ada").body)
+    assert.are.equal("hello, a/b\n", s:get("/hello/a%2Fb").body)
+    assert.is_truthy(s:get("/").body:find "^hello from worker %d+\n$")
     s:stop()
   end)
 end)

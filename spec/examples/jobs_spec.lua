@@ -3,91 +3,116 @@ local proc = require "spec.support.proc"
 local server = require "spec.support.server"
 local wait = require "spec.support.wait"
 
+local FORM = { headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } }
+
 describe("examples/jobs", function()
   local s
+
   setup(function() s = server.start { app = "examples/jobs", workers = 2 } end)
   teardown(function() s:stop() end)
 
-  local function last_line(text) return text:match "([^\n]+)\n$" end
+  local function last_line(body)
+    return body:match "([^\n]+)\n$"
+  end
 
-  it("shows a page that needs nothing from elsewhere", function()
-    local r = s:get "/"
-    assert.are.equal(200, r.status)
-    assert.is_truthy(r.headers["content-type"]:find "^text/html")
-    assert.is_nil(r.body:find "https?://[^w]")
-    for reference in r.body:gmatch "[sh]r[ce]f?=\"(/?[%w%.]+)\"" do
-      local path = reference:find "^/" and reference or "/" .. reference
+  it("has a page with its parts, and none from elsewhere", function()
+    local page = s:get "/"
+    assert.are.equal("text/html; charset=utf-8", page.headers["content-type"])
+    assert.is_truthy(page.headers["content-security-policy"]:find("default-src 'self'", 1, true))
+    for path in page.body:gmatch '[sh][rc][ce]f?="(/[^"]+)"' do
       assert.are.equal(200, s:get(path).status, path)
     end
+    assert.is_nil(page.body:find "https?://%w")
   end)
 
-  it("lists its scripts, hello.sh among them", function()
-    local r = s:get "/jobs"
-    assert.are.equal(200, r.status)
-    assert.is_truthy(r.body:find('"name":"hello.sh"', 1, true))
+  it("lists the scripts with what they do", function()
+    local list = s:get("/jobs").body
+    assert.is_truthy(list:find('"hello.sh"', 1, true))
+    assert.is_truthy(list:find("Says hello, and exits 27", 1, true))
   end)
 
-  it("runs hello.sh, which exits 27", function()
-    local r = s:post("/run/hello.sh", "")
-    assert.are.equal(200, r.status)
-    assert.is_truthy(last_line(r.body):find('"code":27', 1, true), r.body)
-    assert.is_truthy(last_line(r.body):find('"ok":false', 1, true), r.body)
-    assert.is_truthy(s:post("/api/run/hello.sh", "").body:find('"code":27', 1, true))
+  it("streams a script's output and ends with its exit code", function()
+    local answer = s:post("/run/hello.sh", "")
+    assert.are.equal(200, answer.status)
+    assert.is_true(answer.chunked)
+    assert.is_truthy(answer.body:find "^hello from process %d+\nthis line went to stderr\n{")
+    assert.is_truthy(last_line(answer.body):find('"reason":"exit"', 1, true))
+    assert.is_truthy(last_line(answer.body):find('"code":27', 1, true))
   end)
 
-  it("runs it for 200 clients at once, and each gets 27", function()
-    local answers = client.at_once(s.port, 200, function() return "POST", "/api/run/hello.sh", { body = "" } end)
-    for n, r in ipairs(answers) do
-      assert.are.equal(200, r.status, n)
-      assert.is_truthy(r.body:find('"code":27', 1, true), r.body)
-    end
-  end)
-
-  it("hands arguments over as they are", function()
-    local form = { headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } }
-    local r = s:post("/api/run/args.sh", "arg=one&arg=two+words&arg=%24%28id%29%3B", form)
-    assert.are.equal(200, r.status, r.body)
-    assert.is_truthy(r.body:find("two words", 1, true), r.body)
-    assert.is_truthy(r.body:find("$(id);", 1, true), r.body)
-    local json = { headers = { ["Content-Type"] = "application/json" } }
-    assert.is_truthy(s:post("/api/run/args.sh", '{"args":["json arg"]}', json).body:find("json arg", 1, true))
-    assert.are.equal(400, s:post("/api/run/args.sh", '{"args":[1]}', json).status)
-  end)
-
-  it("streams what is printed while it is printed", function()
+  it("sends output while the script runs", function()
     local c = s:connect()
-    c:send(client.bytes("POST", "/run/count.sh", { body = "", headers = { Accept = "text/event-stream" } }))
+    assert(c:send(client.bytes("POST", "/run/count.sh", { headers = FORM.headers, body = "arg=3" })))
     local head = c:head()
-    assert.is_truthy(head.headers["content-type"]:find "^text/event%-stream")
-    local text, first_at, started = "", nil, wait.now()
-    repeat
-      local chunk = c:chunk()
-      text = text .. chunk
-      if not first_at and text:find("event: output", 1, true) then first_at = wait.now() - started end
-    until chunk == "" or text:find("event: result", 1, true)
-    assert.is_truthy(first_at)
-    assert.is_true(first_at < 1 * wait.slow)
+    assert.are.equal(200, head.status)
+    assert.are.equal("1 of 3\n", c:chunk())
+    assert.are.equal("2 of 3\n", c:chunk())
+    assert.are.equal("3 of 3\n", c:chunk())
+    assert.is_truthy(c:chunk():find '"code":0')
+    assert.are.equal("", c:chunk())
     c:close()
   end)
 
-  it("knows only its own scripts", function()
-    for _, name in ipairs { "nope.sh", "..%2Fapp.lua", "%2E%2E", "..%2f..%2f..%2fbin%2Fsh" } do
+  it("gives the page events: output as JSON text, then the result", function()
+    local answer = s:post("/run/hello.sh", "", { headers = { Accept = "text/event-stream" } })
+    assert.are.equal("text/event-stream; charset=utf-8", answer.headers["content-type"])
+    assert.is_truthy(answer.body:find("event: output\ndata: \"hello from process ", 1, true))
+    assert.is_truthy(answer.body:find 'event: result\ndata: {[^\n]*"code":27[^\n]*}\n\n$')
+  end)
+
+  it("runs to the end for one JSON answer", function()
+    local body = s:post("/api/run/hello.sh", "").body
+    assert.is_truthy(body:find('"stderr":"this line went to stderr\\n"', 1, true))
+    assert.is_truthy(body:find('"code":27', 1, true))
+    body = s:post("/api/run/fail.sh", "arg=SEGV", FORM).body
+    assert.is_truthy(body:find('"signame":"SIGSEGV"', 1, true))
+    assert.is_nil(body:find('"code"', 1, true))
+  end)
+
+  it("gives arguments as they are, never through a shell", function()
+    local json = { headers = { ["Content-Type"] = "application/json" } }
+    local body = s:post("/run/args.sh", '{"args":["two words","$(id)","; ls","\\"","é"]}', json).body
+    assert.is_truthy(body:find('1: [two words]\n2: [$(id)]\n3: [; ls]\n4: ["]\n5: [é]\n', 1, true))
+    body = s:post("/run/args.sh", "arg=a+b&arg=%2A", { headers = FORM.headers }).body
+    assert.is_truthy(body:find("2 arguments\n1: [a b]\n2: [*]\n", 1, true))
+  end)
+
+  it("refuses arguments that are none", function()
+    local json = { ["Content-Type"] = "application/json" }
+    for _, body in ipairs { '{"args":[1]}', '{"args":"x"}', '{"args":["a\\u0000b"]}', "{", '{"args":{"a":"b"}}' } do
+      assert.are.equal(400, s:post("/run/args.sh", body, { headers = json }).status, body)
+    end
+    assert.are.equal(415, s:post("/run/args.sh", "x", { headers = { ["Content-Type"] = "text/plain" } }).status)
+  end)
+
+  it("runs only what the folder lists", function()
+    for _, name in ipairs { "..%2Fapp.lua", "%2Fbin%2Fls", "none.sh", "hello.sh%2F", ".", "..", "hello.sh%20" } do
       assert.are.equal(404, s:post("/run/" .. name, "").status, name)
     end
+    assert.are.equal(405, s:get("/run/hello.sh").status)
   end)
 
   it("starts nothing for another site's page", function()
-    local r = s:post("/run/hello.sh", "", { headers = { Origin = "http://elsewhere.example" } })
-    assert.are.equal(403, r.status)
-    assert.are.equal(200, s:post("/run/hello.sh", "", { headers = { Origin = "http://localhost" } }).status)
+    for origin, status in pairs { ["http://evil.example"] = 403, ["null"] = 403, ["http://localhost"] = 200 } do
+      assert.are.equal(status, s:post("/run/hello.sh", "", { headers = { Origin = origin } }).status, origin)
+    end
   end)
 
-  it("ends a job whose client hangs up, however deaf", function()
+  it("ends a job, and what it started, when its client hangs up", function()
     local c = s:connect()
-    c:send(client.bytes("POST", "/run/stubborn.sh", { body = "" }))
+    assert(c:send(client.bytes("POST", "/run/stubborn.sh", { body = "" })))
     c:head()
-    wait.until_true(function() return #proc.named "stubborn.sh" > 0 end, 3, "the job")
-    c:rst()
-    wait.until_true(function() return #proc.named "stubborn.sh" == 0 end, 3.5, "its end")
+    local script, child = c:chunk():match "process (%d+) with child (%d+)"
+    script, child = tonumber(script), tonumber(child)
+    assert.is_true(proc.alive(script) and proc.alive(child))
+    c:close()
+    wait.until_true(function() return not proc.alive(script) and not proc.alive(child) end, 4, "the end of both")
+  end)
+
+  it("is right for many at once", function()
+    local answers = client.at_once(s.port, 40, function() return "POST", "/api/run/hello.sh", { body = "" } end)
+    for _, answer in ipairs(answers) do
+      assert.is_truthy(answer.body:find('"code":27', 1, true), answer.body)
+    end
   end)
 end)

@@ -212,16 +212,29 @@ describe("os and io in a worker", function()
     end)
   end)
 
-  it("a popen handle is closed at the end of its block, also by an error", function()
+  it("a popen handle is closed at the end of its block, and waits for the command", function()
+    local kept
+    fake.run(function()
+      local file <close> = worker_io.popen("echo x")
+      kept = file
+    end)
+    assert.equal("closed file", worker_io.type(kept))
+    assert.is_true(kept._process.closed.stdout)
+    assert.is_nil(kept._process.stopped)
+  end)
+
+  it("a popen handle whose block is left by an error stops its command", function()
     fake.run(function()
       local kept
-      pcall(function()
+      local ok, err = pcall(function()
         local file <close> = worker_io.popen("echo x")
         kept = file
-        error("out")
+        error("out", 0)
       end)
+      assert.is_false(ok)
+      assert.equal("out", err)
       assert.equal("closed file", worker_io.type(kept))
-      assert.is_true(kept._process.closed.stdout)
+      assert.is_true(kept._process.stopped)
     end)
   end)
 

@@ -160,6 +160,9 @@ app:get("/self", function(_, res)
   t = moonpool.spawn(function() moonpool.sleep(0.01) return pcall(t.wait, t) end)
   res:text(select(2, t:wait()))
 end)
+app:get("/no-text", function()
+  error(setmetatable({}, { __tostring = function() error "no text either" end }))
+end)
 app:get("/tasks-live-on", function(_, res)
   moonpool.spawn(function()
     moonpool.sleep(0.1)
@@ -316,6 +319,12 @@ describe("a task", function()
   it("of a handler that raises is cancelled (row 10)", function()
     assert.are.equal(500, s:get("/raise-cancels").status)
     s:wait_log "sibling saw cancelled=true"
+  end)
+
+  it("may fail with what cannot even be shown", function()
+    assert.are.equal(500, s:get("/no-text").status)
+    s:wait_log "an error that cannot be made text"
+    assert.are.equal(200, s:get("/errors").status)
   end)
 
   it("outlives the answer of its handler (row 11)", function()

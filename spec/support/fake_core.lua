@@ -106,6 +106,11 @@ local function open_messages(core)
     return res.sent or false
   end
 
+  -- The map that the core looks into before it calls `handle`; here every request goes through `handle`.
+  core.routes = {}
+  function core.add_route(method, path, run) core.routes[method .. " " .. path] = run end
+  function core.clear_routes() core.routes = {} end
+
   function core.set_params(req, params)
     req.params = params
   end
@@ -284,6 +289,11 @@ local function reading_process(core, spec)
   local result = run_shell(spec)
   local left = result.stdout or ""
   local process = { result = result, closed = {} }
+  function process.stop()
+    core.sleep(0)
+    process.stopped = true
+    return result
+  end
   process.stdout = {
     read = function()
       core.sleep(0)

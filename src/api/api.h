@@ -2,7 +2,9 @@
 #ifndef MP_API_API_H
 #define MP_API_API_H
 
+#include "api/memory.h"
 #include "api/open.h"
+#include "api/routes.h"
 #include "sched/state.h"
 
 struct mp_process;
@@ -11,6 +13,7 @@ struct mp_api {
   struct mp_api_setup setup;
   struct mp_loop *loop;       /* borrowed */
   struct mp_log *log;         /* borrowed */
+  struct mp_memory memory;
   lua_State *L;               /* owned */
   struct mp_server *server;   /* borrowed; NULL before the first request */
   uint64_t started_ms;        /* of the loop's clock */
@@ -20,8 +23,11 @@ struct mp_api {
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
+  int get_ref;                         /* the string "GET" */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
+  const void *request_type, *response_type; /* their metatables, to compare with */
+  struct mp_routes routes;
   struct mp_buf scratch;      /* owned: JSON and bodies on their way */
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */
@@ -53,6 +59,7 @@ struct mp_call {
   bool gone;                /* the client went away before the answer ended */
   bool handler_over;        /* its response raises from now on */
   bool failing;             /* the error answer is being written */
+  bool has_own;             /* the request's own table (ctx, params …) is anchored, for its error page too */
 };
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
@@ -121,6 +128,15 @@ void mp_crews_close(struct mp_api *api);
 void mp_push_caller(lua_State *L);
 int mp_l_now(lua_State *L); /* moonpool.now, moonpool.time: also of threads */
 int mp_l_time(lua_State *L);
+
+/* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
+static inline void *mp_test_type(lua_State *L, int index, const void *type) {
+  void *at = lua_touserdata(L, index);
+  if (!at || !lua_getmetatable(L, index)) return NULL;
+  bool is = lua_topointer(L, -1) == type;
+  lua_pop(L, 1);
+  return is ? at : NULL;
+}
 
 /* request.c: pushes the two objects of a call. */
 void mp_call_push(lua_State *L, struct mp_call *call);

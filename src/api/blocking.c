@@ -125,7 +125,7 @@ static void push_result(lua_State *L, struct blocking *b, const struct mp_args *
 
 static int l_blocking_run(lua_State *L) {
   struct mp_args *args = mp_args_read(L, 1, "run", true);
-  struct mp_started proc;
+  struct mp_started proc = {.pidfd = -1};
   enum mp_exec_step step = MP_EXEC_START;
   int theirs[3] = {-1, -1, -1}, which = 0;
   struct blocking b = {.fds = {-1, -1, -1}, .input = args->spec.input, .most = args->spec.max_output};

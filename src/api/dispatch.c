@@ -20,7 +20,7 @@ static struct mp_call *take_call(struct mp_api *api) {
   call->id = ++api->next_id;
   call->on_head_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
-  call->keep = call->gone = call->handler_over = call->failing = false;
+  call->keep = call->gone = call->handler_over = call->failing = call->has_own = false;
   mp_scope_init(&call->scope, on_scope_over);
   mp_list_append(&api->calls, &call->node);
   api->n_calls++;
@@ -29,6 +29,7 @@ static struct mp_call *take_call(struct mp_api *api) {
 
 static void give_call_back(struct mp_call *call) {
   struct mp_api *api = call->api;
+  if (call->has_own) mp_anchor_drop(api->L, call);
   call->gen++;
   mp_buf_free(&call->body);
   if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
@@ -171,10 +172,10 @@ static void on_fail_end(struct mp_task *task, enum mp_outcome outcome, int n_val
     else
       let_exchange_go(call, true);
   }
-  if (call->ex)
+  if (call->ex && outcome != MP_TASK_CANCELLED)
     end_answer(call);
   else
-    cut_answer(call);
+    cut_answer(call); /* never a 204 for a handler that failed */
 }
 
 /* The error answer is written by the app's page, in a coroutine of its own: the handler's is dead. */
@@ -188,11 +189,7 @@ static void start_fail(struct mp_call *call, lua_State *from) {
     return;
   }
   call->failing = true;
-  if (call->on_head_ref != LUA_NOREF) {
-    luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
-    call->on_head_ref = LUA_NOREF;
-  }
-  mp_reply_init(&call->ex->reply, &call->ex->head);
+  lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_fail);
   lua_pushlightuserdata(task->co, call);
   lua_pushvalue(from, 1);
@@ -233,15 +230,29 @@ static void on_handler_end(struct mp_task *task, enum mp_outcome outcome, int n_
 
 /* ---- what web tells ---- */
 
+/* Most requests are GET: its string is at hand. */
+static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method) {
+  if (method.len == 3 && memcmp(method.at, "GET", 3) == 0)
+    lua_rawgeti(L, LUA_REGISTRYINDEX, api->get_ref);
+  else
+    lua_pushlstring(L, method.at, method.len);
+}
+
+/* A route without parameters is called at once; `handle`, in Lua, finds the others and answers what has no route. */
 static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 1);
+  struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->handle_ref);
+  mp_task_guard(L);
+  if (mp_routes_push(L, &api->routes, head->method, head->path)) {
+    mp_call_push(L, call);
+    return mp_task_call(L, 2, 0);
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->handle_ref);
   mp_call_push(L, call);
-  lua_pushlstring(L, head->method.at, head->method.len);
+  push_method(L, api, head->method);
   lua_pushlstring(L, head->path.at, head->path.len);
-  lua_callk(L, 4, 0, 0, mp_nothing_left);
-  return 0;
+  return mp_task_call(L, 4, 0);
 }
 
 static void refuse_for_memory(struct mp_exchange *ex) {
@@ -267,7 +278,7 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   lua_pushlightuserdata(task->co, call);
   task->on_end = on_handler_end;
   task->ctx = call;
-  mp_task_run(task, 2);
+  mp_task_run(task, 1);
 }
 
 static void on_readable(struct mp_exchange *ex) {

@@ -80,17 +80,27 @@ struct report {
 };
 
 /* An error as a line shows it: its text; of a table its message. */
-static const char *error_text(lua_State *L, int index) {
-  if (lua_istable(L, index) && !luaL_getmetafield(L, index, "__tostring")) {
-    lua_getfield(L, index, "message");
-    if (lua_isstring(L, -1)) return lua_tostring(L, -1);
+static int l_error_text(lua_State *L) {
+  if (lua_istable(L, 1) && !luaL_getmetafield(L, 1, "__tostring")) {
+    lua_getfield(L, 1, "message");
+    if (lua_isstring(L, -1)) return 1;
   }
-  return luaL_tolstring(L, index, NULL);
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+/* Leaves it on the stack; raises nothing, though the error's own __tostring may. */
+static const char *push_error_text(lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  lua_pushcfunction(L, l_error_text);
+  lua_pushvalue(L, index);
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) return lua_tostring(L, -1);
+  return "an error that cannot be made text";
 }
 
 static void write_line(lua_State *L, const struct report *r) {
   char id[48], request[256];
-  const char *text = error_text(L, 2), *spawned_at = r->facts->spawned_at;
+  const char *text = push_error_text(L, 2), *spawned_at = r->facts->spawned_at;
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   lua_pushfstring(L, "%s error: %s", r->facts->kind, text);
@@ -144,7 +154,7 @@ void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback
   lua_pushlightuserdata(L, &report);
   lua_insert(L, -3);
   if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
-  mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", luaL_tolstring(L, -1, NULL));
+  mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", push_error_text(L, -1));
   lua_pop(L, 2);
 }
 
@@ -223,6 +233,13 @@ static void open_worker(lua_State *L, const struct mp_api_setup *setup) {
   lua_setfield(L, -2, "worker");
 }
 
+static void open_routes(lua_State *L) {
+  lua_pushcfunction(L, mp_l_add_route);
+  lua_setfield(L, -2, "add_route");
+  lua_pushcfunction(L, mp_l_clear_routes);
+  lua_setfield(L, -2, "clear_routes");
+}
+
 static void merge_into_core(lua_State *L) {
   lua_pushnil(L); /* stack: core part key */
   while (lua_next(L, -2)) {
@@ -257,6 +274,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_blocking_open(L);
   mp_offload_open(L);
   mp_service_open(L);
+  open_routes(L);
   mp_core_open_shared(L, &api->setup, api->log);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaded");
@@ -271,6 +289,8 @@ static int p_open(lua_State *L) {
   mp_coro_open(L);
   mp_searcher_open(L, api->setup.config);
   open_core(L, api);
+  lua_pushliteral(L, "GET");
+  api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -297,7 +317,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
   make_id_prefix(api);
-  api->L = luaL_newstate();
+  api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
@@ -310,6 +330,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_sched_deinit(&api->sched);
 fail:
   if (api->L) lua_close(api->L);
+  mp_memory_deinit(&api->memory);
   free(api);
   return NULL;
 }
@@ -317,7 +338,7 @@ fail:
 /* ---- the app ---- */
 
 static int with_traceback(lua_State *L) {
-  const char *text = luaL_tolstring(L, 1, NULL);
+  const char *text = push_error_text(L, 1);
   luaL_traceback(L, L, text, 1);
   return 1;
 }
@@ -369,6 +390,7 @@ static bool run_hook(struct mp_api *api, const char *name,
                      void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values)) {
   struct mp_task *task = mp_task_new(&api->sched, &api->scope);
   if (!task) return false;
+  lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_call_hook);
   lua_pushlightuserdata(task->co, api);
   lua_pushlightuserdata(task->co, (void *)(uintptr_t)name);
@@ -386,7 +408,7 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
     api->setup.on_started(api->setup.ctx, NULL);
     return;
   }
-  const char *text = outcome == MP_TASK_FAILED ? luaL_tolstring(task->co, 1, NULL) : "on_start was cancelled";
+  const char *text = outcome == MP_TASK_FAILED ? push_error_text(task->co, 1) : "on_start was cancelled";
   const char *trace = outcome == MP_TASK_FAILED ? lua_tostring(task->co, 2) : NULL;
   int err = mp_buf_addf(&why, "%s\n%s", text, trace ? trace : "");
   if (err == 0) err = mp_buf_add(&why, "", 1);
@@ -395,6 +417,7 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
 }
 
 void mp_api_start(struct mp_api *api) {
+  lua_gc(api->L, LUA_GCCOLLECT); /* what loading left behind */
   if (!run_hook(api, "on_start", on_start_end)) api->setup.on_started(api->setup.ctx, "not enough memory");
 }
 
@@ -454,6 +477,8 @@ void mp_api_close(struct mp_api *api) {
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
   mp_calls_free(api);
+  mp_routes_deinit(&api->routes);
   mp_buf_free(&api->scratch);
+  mp_memory_deinit(&api->memory);
   free(api);
 }

@@ -436,6 +436,7 @@ static bool got_place(lua_State *L, int scratch) {
     mp_list_unlink(&args->queued.node);
     args->api->n_queued--;
   }
+  if (mp_sched_of(L)->current->cancel == MP_CANCEL_ASKED) give_place_back(args); /* the next line raises */
   mp_unpark(L);
   return args->has_place;
 }

@@ -26,7 +26,9 @@ static struct mp_call *live_call(lua_State *L, const struct mp_call_box *box, co
 }
 
 static struct mp_call *check_request(lua_State *L) {
-  return live_call(L, luaL_checkudata(L, 1, REQUEST_NAME), "req");
+  struct mp_call_box *box = mp_test_type(L, 1, mp_api_of(L)->request_type);
+  if (!box) box = luaL_checkudata(L, 1, REQUEST_NAME); /* raises */
+  return live_call(L, box, "req");
 }
 
 static void push_box(lua_State *L, struct mp_call *call, int meta_ref, int n_uservalues) {
@@ -39,6 +41,10 @@ static void push_box(lua_State *L, struct mp_call *call, int meta_ref, int n_use
 
 void mp_call_push(lua_State *L, struct mp_call *call) {
   push_box(L, call, call->api->request_meta, 1);
+  if (call->has_own) {
+    mp_anchor_push(L, call);
+    lua_setiuservalue(L, -2, 1);
+  }
   push_box(L, call, call->api->response_meta, 0);
 }
 
@@ -54,6 +60,10 @@ static void push_own_table(lua_State *L, int index) {
   lua_createtable(L, 0, 4);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, index, 1);
+  struct mp_call *call = ((struct mp_call_box *)lua_touserdata(L, index))->call;
+  lua_pushvalue(L, -1);
+  mp_anchor(L, call);
+  call->has_own = true;
 }
 
 /* The cached field, made by `make` (which pushes one value) the first time. */
@@ -183,11 +193,8 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
 
 /* Upvalue 1: name → number of a field, or a method. */
 static int l_request_index(lua_State *L) {
-  struct mp_call_box *box = lua_touserdata(L, 1);
-  lua_pushvalue(L, 2);
-  lua_rawget(L, lua_upvalueindex(1));
-  if (!lua_isinteger(L, -1)) return 1;
-  return push_field(L, live_call(L, box, "req"), (enum field)lua_tointeger(L, -1));
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNUMBER) return 1;
+  return push_field(L, live_call(L, lua_touserdata(L, 1), "req"), (enum field)lua_tointeger(L, -1));
 }
 
 static int l_request_newindex(lua_State *L) {
@@ -493,6 +500,7 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "__newindex");
   lua_pushcfunction(L, l_request_tostring);
   lua_setfield(L, -2, "__tostring");
+  api->request_type = lua_topointer(L, -1);
   api->request_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushcfunction(L, l_set_params);
   lua_setfield(L, -2, "set_params");

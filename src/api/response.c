@@ -6,9 +6,10 @@
 
 /* ---- checks ---- */
 
-/* The call of `res`, its handler still running. Upvalue-free and cheap: the metatable is compared by identity. */
+/* The call of `res`, its handler still running. */
 static struct mp_call *check_response(lua_State *L) {
-  struct mp_call_box *box = luaL_checkudata(L, 1, RESPONSE_NAME);
+  struct mp_call_box *box = mp_test_type(L, 1, mp_api_of(L)->response_type);
+  if (!box) box = luaL_checkudata(L, 1, RESPONSE_NAME); /* raises */
   struct mp_call *call = box->call;
   if (box->gen != call->gen || !call->ex) luaL_error(L, "res: its request has ended");
   if (call->handler_over) luaL_error(L, "res: the answer ended with its handler");
@@ -154,10 +155,12 @@ void mp_call_before_head(lua_State *L, struct mp_call *call) {
 
 /* ---- bodies ---- */
 
+/* `type` is a whole field line. */
 static void default_type(lua_State *L, struct mp_call *call, struct mp_slice type) {
+  struct mp_reply *reply = &call->ex->reply;
   struct mp_slice ignored;
-  if (mp_reply_get(&call->ex->reply, MP_SLICE("Content-Type"), &ignored)) return;
-  check_field(L, mp_reply_add(&call->ex->reply, MP_SLICE("Content-Type"), type), "res", MP_SLICE("Content-Type"));
+  if (mp_buf_len(&reply->fields) > 0 && mp_reply_get(reply, MP_SLICE("Content-Type"), &ignored)) return;
+  if (mp_reply_add_line(reply, type) < 0) luaL_error(L, "res: not enough memory");
 }
 
 static int send_typed(lua_State *L, struct mp_slice type, const char *what) {
@@ -169,11 +172,11 @@ static int send_typed(lua_State *L, struct mp_slice type, const char *what) {
 }
 
 static int l_text(lua_State *L) {
-  return send_typed(L, MP_SLICE("text/plain; charset=utf-8"), "res:text");
+  return send_typed(L, MP_SLICE("Content-Type: text/plain; charset=utf-8\r\n"), "res:text");
 }
 
 static int l_html(lua_State *L) {
-  return send_typed(L, MP_SLICE("text/html; charset=utf-8"), "res:html");
+  return send_typed(L, MP_SLICE("Content-Type: text/html; charset=utf-8\r\n"), "res:html");
 }
 
 static int l_json(lua_State *L) {
@@ -182,7 +185,7 @@ static int l_json(lua_State *L) {
   luaL_checkany(L, 2);
   mp_buf_reset(scratch, 65536);
   if (mp_json_encode(L, 2, scratch) < 0) return luaL_error(L, "res:json: %s", lua_tostring(L, -1));
-  default_type(L, call, MP_SLICE("application/json"));
+  default_type(L, call, MP_SLICE("Content-Type: application/json\r\n"));
   if (call->on_head_ref != LUA_NOREF) { /* they may encode too: keep the body out of their way */
     struct mp_slice made = mp_buf_slice(scratch);
     lua_pushlstring(L, made.at, made.len);
@@ -243,16 +246,12 @@ static int l_finish(lua_State *L) {
 
 /* ---- opening ---- */
 
-/* Upvalue 1: methods. */
+/* Upvalue 1: name → method, or `true` for the one field that is read from the answer. */
 static int l_response_index(lua_State *L) {
-  lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
-  if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "sent") == 0) {
-    struct mp_call_box *box = lua_touserdata(L, 1);
-    lua_pushboolean(L, box->gen != box->call->gen || !box->call->ex || box->call->ex->reply.head_sent);
-    return 1;
-  }
-  return 0;
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TBOOLEAN) return 1;
+  const struct mp_call_box *box = lua_touserdata(L, 1);
+  lua_pushboolean(L, box->gen != box->call->gen || !box->call->ex || box->call->ex->reply.head_sent);
+  return 1;
 }
 
 static int l_response_newindex(lua_State *L) {
@@ -276,12 +275,15 @@ void mp_response_open(lua_State *L) {
   luaL_newmetatable(L, RESPONSE_NAME);
   lua_newtable(L); /* stack: core meta methods */
   luaL_setfuncs(L, methods, 0);
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, "sent");
   lua_pushvalue(L, -1);
   lua_setfield(L, -4, "response");
   lua_pushcclosure(L, l_response_index, 1);
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, l_response_newindex);
   lua_setfield(L, -2, "__newindex");
+  api->response_type = lua_topointer(L, -1);
   api->response_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushcfunction(L, l_answered);
   lua_setfield(L, -2, "answered");

@@ -31,7 +31,8 @@ static int spawn_task(lua_State *L, struct mp_scope *scope, const char *what) {
   mp_task_push(L, task); /* stack: fn args… where object */
   lua_pushvalue(L, n + 1);
   lua_setiuservalue(L, -2, MP_TASK_SPAWNED_AT);
-  if (!lua_checkstack(task->co, n + 1)) return luaL_error(L, "%s: not enough memory", what);
+  if (!lua_checkstack(task->co, n + 2)) return luaL_error(L, "%s: not enough memory", what);
+  lua_pushcfunction(task->co, mp_task_body);
   for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->co, n);
   task->n_args = n;

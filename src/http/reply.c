@@ -109,6 +109,10 @@ int mp_reply_add(struct mp_reply *reply, struct mp_slice name, struct mp_slice v
   return put(reply, name, value, false);
 }
 
+int mp_reply_add_line(struct mp_reply *reply, struct mp_slice line) {
+  return reply->head_sent ? -EALREADY : mp_buf_add_slice(&reply->fields, line);
+}
+
 int mp_reply_remove(struct mp_reply *reply, struct mp_slice name) {
   if (reply->head_sent) return -EALREADY;
   if (!mp_is_token(name)) return -EINVAL;

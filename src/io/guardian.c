@@ -50,7 +50,7 @@ static bool each_number(const char *path, void (*each)(int number, void *arg), v
     for (long at = 0; at < size;) {
       uint16_t len; /* struct linux_dirent64: ino, off, len, type, name */
       memcpy(&len, listing + at + 16, sizeof len);
-      int number = atoi(listing + at + 19);
+      int number = (int)strtol(listing + at + 19, NULL, 10); /* 0: no process */
       if (number > 0) each(number, arg);
       at += len;
     }
@@ -95,7 +95,7 @@ static pid_t parent_of(int pid) {
   if (n <= 0) return -1;
   text[n] = '\0';
   const char *behind = strrchr(text, ')');
-  return behind && strlen(behind) > 4 ? atoi(behind + 4) : -1;
+  return behind && strlen(behind) > 4 ? (int)strtol(behind + 4, NULL, 10) : -1;
 }
 
 static void visit_if_ours(int pid, void *arg) {

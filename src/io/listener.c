@@ -125,8 +125,9 @@ static int listen_unix(const char *path, int backlog, const char **text) {
     *text = not_an_address;
     return -EINVAL;
   }
-  if (strlen(path) >= sizeof at.sun_path) return -ENAMETOOLONG;
-  strcpy(at.sun_path, path);
+  size_t len = strlen(path);
+  if (len >= sizeof at.sun_path) return -ENAMETOOLONG;
+  memcpy(at.sun_path, path, len + 1);
   int fd = new_socket(AF_UNIX);
   if (fd < 0) return fd;
   int err = bind(fd, (struct sockaddr *)&at, sizeof at);

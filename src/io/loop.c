@@ -47,11 +47,6 @@ static void on_prepare(uv_prepare_t *prepare) {
   if (loop->on_sleep) loop->on_sleep(loop);
 }
 
-static void on_check(uv_check_t *check) {
-  struct mp_loop *loop = check->data;
-  run_posted(loop);
-}
-
 int mp_loop_init(struct mp_loop *loop, struct mp_log *log) {
   memset(loop, 0, sizeof *loop);
   loop->log = log;
@@ -67,11 +62,9 @@ int mp_loop_init(struct mp_loop *loop, struct mp_log *log) {
   mp_timers_init(&loop->timers, &loop_clock);
   uv_timer_init(&loop->uv, &loop->timer);
   uv_prepare_init(&loop->uv, &loop->prepare);
-  uv_check_init(&loop->uv, &loop->check);
   uv_idle_init(&loop->uv, &loop->idle);
-  loop->timer.data = loop->prepare.data = loop->check.data = loop->idle.data = loop;
+  loop->timer.data = loop->prepare.data = loop->idle.data = loop;
   uv_prepare_start(&loop->prepare, on_prepare);
-  uv_check_start(&loop->check, on_check);
   return 0;
 }
 
@@ -86,7 +79,6 @@ void mp_loop_stop(struct mp_loop *loop) {
 void mp_loop_deinit(struct mp_loop *loop) {
   uv_close((uv_handle_t *)&loop->timer, NULL);
   uv_close((uv_handle_t *)&loop->prepare, NULL);
-  uv_close((uv_handle_t *)&loop->check, NULL);
   uv_close((uv_handle_t *)&loop->idle, NULL);
   uv_run(&loop->uv, UV_RUN_DEFAULT);
   MP_CHECK(uv_loop_close(&loop->uv) == 0);

@@ -24,7 +24,6 @@ struct mp_loop {
   char *scratch; /* owned: bytes just read, lent for the length of one callback (MP_LOOP_SCRATCH) */
   uv_timer_t timer;
   uv_prepare_t prepare;
-  uv_check_t check;
   /* The loop is about to wait. NULL: nobody cares. Called at each turn, so it should cost nothing. */
   void (*on_sleep)(struct mp_loop *loop);
   uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */

@@ -118,13 +118,14 @@ static void half_close(struct mp_stream *stream) {
   shutdown(mp_stream_fd(stream), SHUT_WR);
 }
 
-/* As much of `out` as the kernel takes now. 0 or -errno. */
+/* As much of `out` as the kernel takes now; only while no uv_write is under way, so nothing is overtaken. 0 or -errno.
+ * SIGPIPE is ignored in every process of ours. */
 static int write_now(struct mp_stream *stream) {
+  int fd = mp_stream_fd(stream);
   while (mp_buf_len(&stream->out) > 0) {
-    uv_buf_t buf = uv_buf_init(mp_buf_at(&stream->out), (unsigned)mp_buf_len(&stream->out));
-    int n = uv_try_write(&stream->uv.stream, &buf, 1);
-    if (n == UV_EAGAIN) return 0;
-    if (n < 0) return n;
+    ssize_t n = write(fd, mp_buf_at(&stream->out), mp_buf_len(&stream->out));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno == EAGAIN ? 0 : -errno;
     mp_buf_take(&stream->out, (size_t)n);
   }
   return 0;

@@ -1,11 +1,44 @@
 #include "sched/coro.h"
 #include "sched/state.h"
+#include <stdlib.h>
 
-/* A script coroutine through which a parked wait passes; lies as a userdata on the stack of whoever resumed it. */
-struct nested {
-  struct mp_list node; /* of task->nested */
-  lua_State *co;       /* borrowed: anchored on the resumer's stack */
+/* A script coroutine through which a parked wait passes. Set aside before the task parks, because nothing may fail on
+ * the way down to the loop. */
+struct mp_nested {
+  struct mp_list node;    /* of task->nested */
+  struct mp_nested *next; /* of the spare ones; owned */
+  lua_State *co;          /* borrowed: anchored on the resumer's stack */
+  bool wraps;
 };
+
+bool mp_coro_reserve(struct mp_sched *sched) {
+  unsigned needed = 0;
+  for (struct mp_frame *frame = sched->frames; frame; frame = frame->outer) needed++;
+  for (; sched->n_spare < needed; sched->n_spare++) {
+    struct mp_nested *nested = malloc(sizeof *nested);
+    if (!nested) return false;
+    mp_list_init(&nested->node);
+    nested->next = sched->spare;
+    sched->spare = nested;
+  }
+  return true;
+}
+
+static void put_back(struct mp_sched *sched, struct mp_nested *nested) {
+  mp_list_unlink(&nested->node);
+  nested->next = sched->spare;
+  sched->spare = nested;
+  sched->n_spare++;
+}
+
+void mp_coro_free(struct mp_sched *sched) {
+  while (sched->spare) {
+    struct mp_nested *nested = sched->spare;
+    sched->spare = nested->next;
+    free(nested);
+  }
+  sched->n_spare = 0;
+}
 
 static bool is_busy(lua_State *co) {
   return *(uintptr_t *)lua_getextraspace(co) & 1;
@@ -14,6 +47,10 @@ static bool is_busy(lua_State *co) {
 static void set_busy(lua_State *co, bool busy) {
   uintptr_t *word = lua_getextraspace(co);
   *word = busy ? *word | 1 : *word & ~(uintptr_t)1;
+}
+
+void mp_coro_claim(lua_State *co) {
+  set_busy(co, true);
 }
 
 static lua_State *check_co(lua_State *L) {
@@ -28,7 +65,7 @@ static const char *const status_names[] = {"running", "dead", "suspended", "norm
 static enum co_status status_of(lua_State *L, lua_State *co) {
   lua_Debug ar;
   if (L == co) return CO_RUNNING;
-  if (is_busy(co)) return CO_NORMAL;
+  if (is_busy(co) || co == mp_sched_of(L)->L) return CO_NORMAL;
   switch (lua_status(co)) {
   case LUA_YIELD:
     return CO_SUSPENDED;
@@ -40,26 +77,25 @@ static enum co_status status_of(lua_State *L, lua_State *co) {
   }
 }
 
-static int resume_on(lua_State *L, int status, lua_KContext wraps);
+static int resume_on(lua_State *L, int status, lua_KContext ctx);
 
 /* The innermost wrapper gets here first: the list ends up outermost first. */
 static int pass_through(lua_State *L, lua_State *co, bool wraps) {
   struct mp_sched *sched = mp_sched_of(L);
-  struct nested *nested = lua_newuserdatauv(L, sizeof *nested, 0);
+  struct mp_nested *nested = sched->spare;
+  sched->spare = nested->next;
+  sched->n_spare--;
   nested->co = co;
-  mp_list_init(&nested->node);
-  nested->node.next = sched->current->nested.next;
-  nested->node.prev = &sched->current->nested;
-  nested->node.next->prev = &nested->node;
-  sched->current->nested.next = &nested->node;
+  nested->wraps = wraps;
+  mp_list_append(sched->current->nested.next, &nested->node);
   set_busy(co, true);
-  return lua_yieldk(L, 0, wraps, resume_on);
+  return lua_yieldk(L, 0, (lua_KContext)(uintptr_t)nested, resume_on);
 }
 
 /* Runs `co` with n arguments on its stack until it ends, yields a value of its own, or the task parks in it. */
 static int go_on(lua_State *L, lua_State *co, int n_args, int *n_results) {
   struct mp_sched *sched = mp_sched_of(L);
-  struct mp_frame frame = {.from = L, .outer = sched->frames};
+  struct mp_frame frame = {.from = L, .outer = sched->frames, .foreign = sched->running != L};
   lua_State *before = sched->running;
   sched->frames = &frame;
   sched->running = co;
@@ -69,16 +105,24 @@ static int go_on(lua_State *L, lua_State *co, int n_args, int *n_results) {
   return status;
 }
 
+/* Its <close> variables run on its own stack. */
+static int close_co(struct mp_sched *sched, lua_State *co) {
+  lua_State *before = sched->running;
+  sched->running = co;
+  int status = lua_resetthread(co);
+  sched->running = before;
+  return status;
+}
+
 /* What wrap adds to an error: the coroutine is closed, and a message in text gets the position of the call. */
 static int raise_wrapped(lua_State *L, lua_State *co) {
   int status = lua_status(co);
   if (status != LUA_OK && status != LUA_YIELD) {
-    lua_resetthread(co);
-    lua_settop(L, lua_gettop(L) - 1);
-    if (!lua_checkstack(L, 2)) return luaL_error(L, "too many results to resume");
+    lua_pop(L, 1);
+    close_co(mp_sched_of(L), co);
     lua_xmove(co, L, 1);
   }
-  if (lua_type(L, -1) == LUA_TSTRING) {
+  if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
     luaL_where(L, 1);
     lua_insert(L, -2);
     lua_concat(L, 2);
@@ -111,15 +155,15 @@ static int settle(lua_State *L, lua_State *co, int status, int n_results, bool w
   return n_results + !wraps;
 }
 
-/* The task goes on: so does the coroutine in which it was parked. The userdata of pass_through is on top. */
-static int resume_on(lua_State *L, int status, lua_KContext wraps) {
-  struct nested *nested = lua_touserdata(L, -1);
+/* The task goes on: so does the coroutine in which it was parked. */
+static int resume_on(lua_State *L, int status, lua_KContext ctx) {
+  struct mp_nested *nested = (struct mp_nested *)(uintptr_t)ctx;
   lua_State *co = nested->co;
+  bool wraps = nested->wraps;
   int n_results;
   (void)status;
-  mp_list_unlink(&nested->node);
+  put_back(mp_sched_of(L), nested);
   set_busy(co, false);
-  lua_pop(L, 1);
   /* `co` stays anchored: as resume's first argument, or as wrap's upvalue. */
   status = go_on(L, co, 0, &n_results);
   return settle(L, co, status, n_results, wraps);
@@ -194,7 +238,7 @@ static int l_close(lua_State *L) {
   lua_State *co = check_co(L);
   enum co_status now = status_of(L, co);
   if (now != CO_DEAD && now != CO_SUSPENDED) return luaL_error(L, "cannot close a %s coroutine", status_names[now]);
-  if (lua_resetthread(co) == LUA_OK) {
+  if (close_co(mp_sched_of(L), co) == LUA_OK) {
     lua_pushboolean(L, 1);
     return 1;
   }
@@ -204,8 +248,8 @@ static int l_close(lua_State *L) {
 }
 
 void mp_coro_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"create", l_create}, {"resume", l_resume},   {"wrap", l_wrap},
-                                       {"yield", l_yield},   {"status", l_status},   {"running", l_running},
+  static const luaL_Reg functions[] = {{"create", l_create}, {"resume", l_resume},           {"wrap", l_wrap},
+                                       {"yield", l_yield},   {"status", l_status},           {"running", l_running},
                                        {"close", l_close},   {"isyieldable", l_isyieldable}, {NULL, NULL}};
   lua_getglobal(L, "coroutine");
   luaL_setfuncs(L, functions, 0);
@@ -215,12 +259,13 @@ void mp_coro_open(lua_State *L) {
 bool mp_coro_unwind(lua_State *L, struct mp_task *task) {
   bool any = false;
   while (!mp_list_empty(&task->nested)) {
-    struct nested *innermost = MP_CONTAINER(task->nested.prev, struct nested, node);
-    mp_list_unlink(&innermost->node);
-    set_busy(innermost->co, false);
-    if (lua_resetthread(innermost->co) == LUA_OK) continue;
+    struct mp_nested *innermost = MP_CONTAINER(task->nested.prev, struct mp_nested, node);
+    lua_State *co = innermost->co;
+    put_back(task->sched, innermost);
+    set_busy(co, false);
+    if (close_co(task->sched, co) == LUA_OK) continue;
     if (any) lua_pop(L, 1);
-    lua_xmove(innermost->co, L, 1);
+    lua_xmove(co, L, 1);
     any = true;
   }
   return any;

@@ -6,18 +6,29 @@ void mp_scope_init(struct mp_scope *scope, void (*on_over)(struct mp_scope *scop
   mp_list_init(&scope->failed);
 }
 
+/* Each member is told once, though it may leave meanwhile, and others with it. Should the scope be cancelled while its
+ * members are told that they are left alone, those still untold are cancelled. */
+static void tell_all(struct mp_scope *scope, bool cancels) {
+  struct mp_list untold, *node;
+  bool within = scope->asking, cancelled = scope->cancelled;
+  mp_list_init(&untold);
+  mp_list_splice(&untold, &scope->members);
+  scope->asking = true;
+  while ((node = mp_list_pop(&untold))) {
+    struct mp_member *member = MP_CONTAINER(node, struct mp_member, node);
+    mp_list_append(&scope->members, node);
+    (cancels || scope->cancelled != cancelled ? member->cancel : member->left_alone)(member);
+  }
+  scope->asking = within;
+}
+
 /* on_over may free the scope: nothing is touched after it. */
 static void end_when_over(struct mp_scope *scope) {
-  if (scope->open) return;
-  if (mp_list_empty(&scope->members)) {
-    if (scope->on_over) scope->on_over(scope);
-    return;
-  }
-  if (scope->n_active > 0) return;
-  MP_LIST_EACH(node, &scope->members) {
-    struct mp_member *member = MP_CONTAINER(node, struct mp_member, node);
-    member->left_alone(member);
-  }
+  if (scope->open || scope->asking || scope->over) return;
+  if (scope->n_active == 0 && !mp_list_empty(&scope->members)) tell_all(scope, false);
+  if (!mp_list_empty(&scope->members)) return;
+  scope->over = true;
+  if (scope->on_over) scope->on_over(scope);
 }
 
 void mp_scope_join(struct mp_scope *scope, struct mp_member *member) {
@@ -41,20 +52,9 @@ void mp_scope_close(struct mp_scope *scope) {
   end_when_over(scope);
 }
 
-/* A member's cancel may let it leave, and others with it, but never adds: so the list is walked by moving each member
- * to a second one first. */
 void mp_scope_cancel_members(struct mp_scope *scope) {
-  struct mp_list asked, *node;
-  bool was_open = scope->open;
-  scope->open = true; /* not over while we stand in it */
-  mp_list_init(&asked);
-  mp_list_splice(&asked, &scope->members);
-  while ((node = mp_list_pop(&asked))) {
-    struct mp_member *member = MP_CONTAINER(node, struct mp_member, node);
-    mp_list_append(&scope->members, node);
-    member->cancel(member);
-  }
-  scope->open = was_open;
+  if (scope->over) return;
+  tell_all(scope, true);
   end_when_over(scope);
 }
 

@@ -12,20 +12,21 @@ struct mp_scope;
 
 struct mp_member {
   struct mp_list node;
-  struct mp_scope *scope;                      /* borrowed while joined; NULL outside */
-  void (*cancel)(struct mp_member *member);    /* ask it to end; it leaves when it has */
+  struct mp_scope *scope;                   /* borrowed while joined; NULL outside */
+  void (*cancel)(struct mp_member *member); /* ask it to end; it leaves when it has */
   /* Only such members as have this are left, and the scope is closed: nobody of the scope will tend to it any more.
-   * NULL for what runs by itself. */
+   * May be told more than once. NULL for what runs by itself. */
   void (*left_alone)(struct mp_member *member);
 };
 
 struct mp_scope {
   struct mp_list members;
-  unsigned n_active;                           /* members without left_alone */
-  struct mp_list failed;                       /* task objects that failed and whose error nobody took yet */
-  void (*on_over)(struct mp_scope *scope);     /* once; may free the scope */
-  bool open, cancelled;
-  bool at_once;                                /* errors nobody took are reported when they happen, not at the end */
+  unsigned n_active;                       /* members without left_alone */
+  struct mp_list failed;                   /* task objects that failed and whose error nobody took yet */
+  void (*on_over)(struct mp_scope *scope); /* once; may free the scope */
+  bool open, cancelled, over;
+  bool asking;  /* members are being walked: it cannot be over yet */
+  bool at_once; /* errors nobody took are reported when they happen, not at the end */
 };
 
 /* What one task started or uses, though it belongs to the scope: told when the task is cancelled or ends. Either may be

@@ -1,23 +1,22 @@
-#include "sched/state.h"
+#include "sched/coro.h"
+#include "sched/inside.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Keys of registry tables: their addresses. */
-static const char anchors_key, cancelled_key, causes_key, traces_key;
+static const char anchors_key, cancelled_key, causes_key;
 
 static int l_cancelled_tostring(lua_State *L) {
   lua_pushliteral(L, "cancelled");
   return 1;
 }
 
-static void open_registry(lua_State *L) {
+static int p_open_registry(lua_State *L) {
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &causes_key);
-  lua_newtable(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &traces_key);
   lua_newuserdatauv(L, 0, 0); /* equal to itself alone, and nothing can be stored in it */
   lua_createtable(L, 0, 2);
   lua_pushliteral(L, "moonpool.cancelled");
@@ -26,6 +25,7 @@ static void open_registry(lua_State *L) {
   lua_setfield(L, -2, "__tostring");
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &cancelled_key);
+  return 0;
 }
 
 static void run_ready(struct mp_soon *soon);
@@ -39,8 +39,10 @@ int mp_sched_init(struct mp_sched *sched, lua_State *L, struct mp_loop *loop) {
   mp_list_init(&sched->free);
   mp_soon_init(&sched->soon, run_ready);
   *(struct mp_sched **)lua_getextraspace(L) = sched;
-  open_registry(L);
-  return 0;
+  lua_pushcfunction(L, p_open_registry);
+  if (lua_pcall(L, 0, 0, 0) == LUA_OK) return 0;
+  lua_pop(L, 1);
+  return -ENOMEM;
 }
 
 void mp_sched_deinit(struct mp_sched *sched) {
@@ -51,6 +53,7 @@ void mp_sched_deinit(struct mp_sched *sched) {
     free(sched->slots[i]);
   }
   free(sched->slots);
+  mp_coro_free(sched);
 }
 
 /* What becomes ready meanwhile waits for the next turn: a task that only yields must not starve the sockets. */
@@ -95,39 +98,28 @@ bool mp_is_cancelled(lua_State *L, int index) {
   return is;
 }
 
-static void keep_by_task(lua_State *L, const void *table, struct mp_task *task) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, table);
+void mp_cause_set(lua_State *L, struct mp_task *task) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &causes_key);
   lua_insert(L, -2);
   lua_rawsetp(L, -2, task);
   lua_pop(L, 1);
-}
-
-static void take_by_task(lua_State *L, const void *table, struct mp_task *task) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, table);
-  lua_rawgetp(L, -1, task);
-  lua_pushnil(L);
-  lua_rawsetp(L, -3, task);
-  lua_remove(L, -2);
-}
-
-void mp_trace_set(lua_State *L, struct mp_task *task) {
-  keep_by_task(L, &traces_key, task);
-  task->has_trace = true;
-}
-
-void mp_trace_take(lua_State *L, struct mp_task *task) {
-  take_by_task(L, &traces_key, task);
-  task->has_trace = false;
-}
-
-void mp_cause_set(lua_State *L, struct mp_task *task) {
-  keep_by_task(L, &causes_key, task);
   task->has_cause = true;
 }
 
 void mp_cause_take(lua_State *L, struct mp_task *task) {
-  take_by_task(L, &causes_key, task);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &causes_key);
+  lua_rawgetp(L, -1, task);
+  lua_pushnil(L);
+  lua_rawsetp(L, -3, task);
+  lua_remove(L, -2);
   task->has_cause = false;
+}
+
+void mp_report(struct mp_sched *sched, struct mp_task_object *object, struct mp_scope *scope) {
+  if (object->taken) return;
+  object->taken = true;
+  sched->n_errors++;
+  if (sched->on_unhandled) sched->on_unhandled(sched, sched->L, scope);
 }
 
 void mp_report_failed(struct mp_sched *sched, struct mp_scope *scope) {
@@ -135,12 +127,8 @@ void mp_report_failed(struct mp_sched *sched, struct mp_scope *scope) {
   while ((node = mp_list_pop(&scope->failed))) {
     struct mp_task_object *object = MP_CONTAINER(node, struct mp_task_object, node);
     mp_anchor_push(sched->L, object);
-    if (!object->taken) {
-      sched->n_errors++;
-      object->taken = true;
-      if (sched->on_unhandled) sched->on_unhandled(sched, sched->L, scope);
-    }
     mp_anchor_drop(sched->L, object);
+    mp_report(sched, object, scope);
     lua_pop(sched->L, 1);
   }
 }

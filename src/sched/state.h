@@ -9,24 +9,28 @@
 #include <lua.h>
 
 struct mp_frame;
+struct mp_nested;
 
 struct mp_sched {
-  lua_State *L;               /* borrowed: the main coroutine */
-  struct mp_loop *loop;       /* borrowed */
-  void *ctx;                  /* borrowed: the room above */
+  lua_State *L;         /* borrowed: the main coroutine */
+  struct mp_loop *loop; /* borrowed */
+  void *ctx;            /* borrowed: the room above */
   /* An error that nobody took, of a task in `scope`: its object is at the top of L. Once for each. */
   void (*on_unhandled)(struct mp_sched *sched, lua_State *L, struct mp_scope *scope);
-  struct mp_task *current;    /* borrowed: whose coroutine runs; NULL between tasks */
-  lua_State *running;         /* borrowed: the coroutine that runs, which may be one of the script's own */
-  struct mp_frame *frames;    /* borrowed: resumes of script coroutines that are on the C stack now */
+  struct mp_task *current; /* borrowed: whose coroutine runs; NULL between tasks */
+  lua_State *running;      /* borrowed: the coroutine that runs, which may be one of the script's own */
+  struct mp_frame *frames; /* borrowed: resumes of script coroutines that are on the C stack now */
+  struct mp_nested *spare; /* owned: what coroutines that a wait passes through are noted in (coro.c) */
+  unsigned n_spare;
   struct mp_list ready;
   struct mp_list free;
   struct mp_soon soon;
-  struct mp_task **slots;     /* owned */
-  unsigned n_slots, cap_slots, n_free;
-  unsigned n_tasks;           /* neither free nor ended */
-  uint64_t n_errors;          /* errors that nobody took */
-  bool parking;               /* a yield on its way down to the loop */
+  struct mp_task **slots; /* owned */
+  unsigned n_slots, cap_slots;
+  unsigned n_free, n_warm; /* slots that are free; those of them that have a coroutine */
+  unsigned n_tasks;        /* neither free nor ended */
+  uint64_t n_errors;       /* errors that nobody took */
+  bool parking;            /* a yield on its way down to the loop */
 };
 
 /* 0 or -ENOMEM. `L` must be fresh: its extra space is taken before any coroutine is made. */
@@ -50,10 +54,6 @@ bool mp_is_cancelled(lua_State *L, int index);
 
 /* Reports what in `scope` failed without anybody taking it. */
 void mp_report_failed(struct mp_sched *sched, struct mp_scope *scope);
-
-/* The traceback of the last error in a task: the value at the top, popped. take pushes it, or nil, and forgets it. */
-void mp_trace_set(lua_State *L, struct mp_task *task);
-void mp_trace_take(lua_State *L, struct mp_task *task);
 
 /* Remembers that the error about to be raised in `task` is another's: the object of that other is at the top (popped).
  * If it is the error that ends `task`, the log shows both stacks. */

@@ -1,12 +1,9 @@
 #include "sched/task.h"
-#include "base/check.h"
 #include "sched/coro.h"
-#include "sched/state.h"
+#include "sched/inside.h"
 #include <stdlib.h>
 
 enum { KEPT_COROUTINES = 1024, GRACE_MS = 2000 };
-
-#define OBJECT_NAME "moonpool.task"
 
 static void on_timeout(struct mp_timer *timer);
 static void on_grace_over(struct mp_timer *timer);
@@ -15,36 +12,47 @@ static void cancel_member(struct mp_member *member) {
   mp_task_cancel(MP_CONTAINER(member, struct mp_task, member));
 }
 
-/* ---- what every coroutine runs ---- */
+/* ---- the bottom of every coroutine ---- */
 
-/* Keeps the traceback where the error was raised: unwinding takes the stack away. A cancellation needs none. */
-static int keep_traceback(lua_State *L) {
-  struct mp_sched *sched = mp_sched_of(L);
-  if (mp_is_cancelled(L, 1)) return 1;
+/* The stack as it is where the error is raised: unwinding takes it away. A cancellation needs none. */
+static int l_keep_trace(lua_State *L) {
+  struct mp_task *task = mp_sched_of(L)->current;
+  if (task->cancel != MP_CANCEL_NONE && mp_is_cancelled(L, 1)) return 1;
   luaL_traceback(L, L, NULL, 1);
-  mp_trace_set(L, sched->current);
+  mp_anchor(L, mp_trace_key(task));
   return 1;
 }
 
 static int after_body(lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
-  return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
+  if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - 1;
+  mp_sched_of(L)->current->raised = true;
+  return 1;
 }
 
-/* stack: function, arguments. A protected call, because only then may the <close> variables that an error closes wait:
- * what lua_resume itself unwinds cannot yield. */
-static int run_body(lua_State *L) {
-  lua_pushcfunction(L, keep_traceback);
+void mp_task_guard(lua_State *L) {
+  lua_pushcfunction(L, l_keep_trace);
+  lua_replace(L, 1);
+}
+
+int mp_task_call(lua_State *L, int n_args, int n_results) {
+  return after_body(L, lua_pcallk(L, n_args, n_results, 1, 0, after_body), 0);
+}
+
+int mp_task_body(lua_State *L) {
+  lua_pushcfunction(L, l_keep_trace);
   lua_insert(L, 1);
-  return after_body(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, after_body), 0);
+  return mp_task_call(L, lua_gettop(L) - 2, LUA_MULTRET);
 }
 
 /* ---- slots ---- */
 
 static int p_make_coroutine(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
-  task->co = lua_newthread(L);
-  mp_anchor(L, &task->node); /* `task` itself is the key of its object */
+  lua_State *co = lua_newthread(L);
+  mp_coro_claim(co);
+  mp_anchor(L, mp_coroutine_key(task));
+  task->co = co; /* not before it is held: the line above may raise */
   return 0;
 }
 
@@ -87,31 +95,39 @@ fail:
   return NULL;
 }
 
+/* At the front with its coroutine: the warmest is used first. Without one at the end: after a storm the memory goes
+ * back, the slot stays for stale wakes. */
 static void free_slot(struct mp_task *task) {
   struct mp_sched *sched = task->sched;
   task->state = MP_TASK_FREE;
   task->ticket++;
-  if (sched->n_free >= KEPT_COROUTINES) { /* after a storm the memory goes back; the slot stays for stale wakes */
-    mp_anchor_drop(sched->L, &task->node);
+  sched->n_free++;
+  if (task->spent || sched->n_warm >= KEPT_COROUTINES) {
+    mp_anchor_drop(sched->L, mp_coroutine_key(task));
     task->co = NULL;
   }
-  sched->n_free++;
-  sched->free.next->prev = &task->node; /* at the front: the warmest is used first */
-  task->node.next = sched->free.next;
-  task->node.prev = &sched->free;
-  sched->free.next = &task->node;
+  if (!task->co) {
+    mp_list_append(&sched->free, &task->node);
+    return;
+  }
+  if (lua_gethook(task->co)) lua_sethook(task->co, NULL, 0, 0); /* a script's debug.sethook ends with its task */
+  mp_list_append(sched->free.next, &task->node);
+  sched->n_warm++;
+}
+
+static struct mp_task *take_slot(struct mp_sched *sched) {
+  struct mp_list *node = mp_list_pop(&sched->free);
+  if (!node) return make_slot(sched);
+  struct mp_task *task = MP_CONTAINER(node, struct mp_task, node);
+  sched->n_free--;
+  if (task->co) sched->n_warm--;
+  return task;
 }
 
 struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope) {
-  struct mp_task *task;
-  struct mp_list *node = mp_list_pop(&sched->free);
-  if (node) {
-    task = MP_CONTAINER(node, struct mp_task, node);
-    sched->n_free--;
-  } else {
-    task = make_slot(sched);
-    if (!task) return NULL;
-  }
+  struct mp_task *task = take_slot(sched);
+  if (!task) return NULL;
+  task->spent = task->raised = false;
   if (!task->co && !give_coroutine(task)) {
     free_slot(task);
     return NULL;
@@ -122,7 +138,6 @@ struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope) {
   task->object = NULL;
   task->on_end = NULL;
   task->scope = scope;
-  lua_pushcfunction(task->co, run_body);
   sched->n_tasks++;
   mp_scope_join(scope, &task->member);
   return task;
@@ -145,171 +160,110 @@ static void disown(struct mp_task *task) {
   }
 }
 
-/* On task->co: the error. Returns the traceback, with that of the task whose error it was where it is another's. */
+/* stack: task; returns the traceback, and behind it that of the task whose error it was, should it be another's. */
 static int p_trace(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
-  mp_trace_take(L, task);
+  mp_anchor_push(L, mp_trace_key(task));
+  if (lua_isnil(L, 2)) lua_pushliteral(L, "(no traceback)"), lua_replace(L, 2);
   if (!task->has_cause) return 1;
-  mp_cause_take(L, task); /* stack: task traceback object */
-  lua_getiuservalue(L, -1, MP_TASK_VALUE);
-  lua_pushvalue(task->co, -1);
+  mp_cause_take(L, task); /* stack: task traceback cause */
+  lua_getiuservalue(L, 3, MP_TASK_VALUE);
+  lua_pushvalue(task->co, 1);
   lua_xmove(task->co, L, 1);
-  if (!lua_rawequal(L, -1, -2)) {
-    lua_settop(L, 2);
-    return 1;
-  }
-  lua_pop(L, 2);
-  lua_getiuservalue(L, -1, MP_TASK_SPAWNED_AT); /* stack: task traceback object where trace */
-  lua_getiuservalue(L, -2, MP_TASK_TRACEBACK);
-  const char *where = lua_tostring(L, -2), *trace = lua_tostring(L, -1);
+  bool same = lua_rawequal(L, 4, 5);
+  lua_settop(L, same ? 3 : 2);
+  if (!same) return 1;
+  lua_getiuservalue(L, 3, MP_TASK_SPAWNED_AT);
+  lua_getiuservalue(L, 3, MP_TASK_TRACEBACK);
+  const char *where = lua_tostring(L, 4), *trace = lua_tostring(L, 5);
   lua_pushfstring(L, "%s\nerror of the task spawned at %s:\n%s", lua_tostring(L, 2), where ? where : "?",
                   trace ? trace : "?");
   return 1;
 }
 
-/* Leaves one value on L whatever happens. */
-static void push_trace(struct mp_task *task) {
-  lua_State *L = task->sched->L;
-  lua_pushcfunction(L, p_trace);
-  lua_pushlightuserdata(L, task);
-  lua_pcall(L, 1, 1, 0);
+static int p_text(lua_State *L) {
+  lua_pushstring(L, lua_touserdata(L, 1));
+  return 1;
 }
 
-static int p_keep_values(lua_State *L) {
-  struct mp_task *task = lua_touserdata(L, 1);
-  int n = (int)lua_tointeger(L, 2);
-  mp_anchor_push(L, task);
-  lua_createtable(L, n, 1);
-  luaL_checkstack(task->co, 1, NULL);
-  for (int i = 1; i <= n; i++) {
-    lua_pushvalue(task->co, i - n - 1);
-    lua_xmove(task->co, L, 1);
-    lua_rawseti(L, -2, i);
-  }
-  lua_pushinteger(L, n);
-  lua_setfield(L, -2, "n");
-  lua_setiuservalue(L, -2, MP_TASK_VALUE);
-  return 0;
-}
-
-static int p_keep_error(lua_State *L) {
-  struct mp_task *task = lua_touserdata(L, 1);
-  mp_anchor_push(L, task);
-  luaL_checkstack(task->co, 1, NULL);
-  lua_pushvalue(task->co, 1);
-  lua_xmove(task->co, L, 1);
-  lua_setiuservalue(L, -2, MP_TASK_VALUE);
-  lua_pushvalue(task->co, 2);
-  lua_xmove(task->co, L, 1);
-  lua_setiuservalue(L, -2, MP_TASK_TRACEBACK);
-  return 0;
-}
-
-/* A task that fails needs an object to keep its error in, even if nobody ever asked for one. */
-static int p_make_object(lua_State *L) {
-  mp_task_push(L, lua_touserdata(L, 1));
-  return 0;
-}
-
-static bool in_lua(struct mp_task *task, lua_CFunction function, int n) {
+/* What `function` makes of the pointer is pushed on task->co; out of memory it is Lua's message that says so. */
+static void push_made(struct mp_task *task, lua_CFunction function, const void *pointer) {
   lua_State *L = task->sched->L;
   lua_pushcfunction(L, function);
-  lua_pushlightuserdata(L, task);
-  lua_pushinteger(L, n);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
-  mp_log(task->sched->loop->log, MP_LOG_ERROR, "sched", "a task's end cannot be kept: %s", lua_tostring(L, -1));
-  lua_pop(L, 1);
-  return false;
+  lua_pushlightuserdata(L, (void *)(uintptr_t)pointer);
+  lua_pcall(L, 1, 1, 0);
+  lua_xmove(L, task->co, 1);
 }
 
-/* The object outlives the slot: it goes over to its scope's list of errors nobody took, or to whoever holds it. */
-static void let_object_go(struct mp_task *task, enum mp_outcome outcome) {
-  struct mp_task_object *object = task->object;
-  struct mp_sched *sched = task->sched;
-  struct mp_scope *scope = task->member.scope;
-  bool somebody_waits = !mp_list_empty(&object->end.waiters);
-  object->task = NULL;
-  object->outcome = (uint8_t)outcome;
-  task->object = NULL;
-  mp_anchor_push(sched->L, task);
-  mp_anchor_drop(sched->L, task);
-  if (outcome == MP_TASK_FAILED && scope) {
-    mp_anchor(sched->L, object);
-    mp_list_append(&scope->failed, &object->node);
-    if (scope->at_once && !somebody_waits) mp_report_failed(sched, scope);
-  } else {
-    lua_pop(sched->L, 1);
-  }
-  mp_waitable_settle(&object->end, outcome != MP_TASK_DONE);
+static void forget(struct mp_task *task) {
+  lua_State *L = task->sched->L;
+  lua_settop(task->co, 0);
+  mp_anchor_drop(L, mp_trace_key(task));
+  if (!task->has_cause) return;
+  mp_cause_take(L, task);
+  lua_pop(L, 1);
 }
 
 static void end_task(struct mp_task *task, enum mp_outcome outcome, int n) {
-  struct mp_sched *sched = task->sched;
-  mp_timer_stop(&task->timer);
+  bool told = task->on_end != NULL;
+  task->state = MP_TASK_ENDING; /* on_end may cancel the scope, and the task is still of it */
+  mp_wait_over(task);
   mp_timer_stop(&task->grace);
-  mp_list_unlink(&task->waiter.node);
-  task->waits_for = NULL;
   task->ticket++;
   disown(task);
-  sched->n_tasks--;
-  if (outcome == MP_TASK_FAILED && !task->on_end && !task->object) in_lua(task, p_make_object, 0);
-  if (task->object && outcome != MP_TASK_CANCELLED) in_lua(task, outcome == MP_TASK_DONE ? p_keep_values : p_keep_error, n);
-  if (task->on_end) task->on_end(task, outcome, n);
-  if (task->object) let_object_go(task, outcome);
-  lua_settop(task->co, 0);
-  if (task->has_trace) {
-    mp_trace_take(sched->L, task);
-    lua_pop(sched->L, 1);
-  }
-  if (task->has_cause) {
-    mp_cause_take(sched->L, task);
-    lua_pop(sched->L, 1);
-  }
+  task->sched->n_tasks--;
+  mp_object_keep(task, outcome, n, told);
+  if (told) task->on_end(task, outcome, n);
+  mp_object_settle(task, outcome, told);
+  forget(task);
   mp_scope_leave(&task->member);
   free_slot(task);
 }
 
-/* The coroutine is dead with an error on top: its traceback first, then its <close> variables. */
-static void end_with_error(struct mp_task *task) {
-  struct mp_sched *sched = task->sched;
-  lua_State *co = task->co;
-  push_trace(task);
-  sched->current = task;
-  sched->running = co;
-  lua_resetthread(co);
-  sched->current = NULL;
-  sched->running = sched->L;
-  lua_settop(co, 1);
-  lua_xmove(sched->L, co, 1);
-  bool cancelled = task->cancel != MP_CANCEL_NONE && mp_is_cancelled(co, 1);
+/* Its error stands alone on its coroutine. */
+static void fail_task(struct mp_task *task) {
+  push_made(task, p_trace, task);
+  bool cancelled = task->cancel != MP_CANCEL_NONE && mp_is_cancelled(task->co, 1);
   end_task(task, cancelled ? MP_TASK_CANCELLED : MP_TASK_FAILED, 2);
 }
 
-/* It was asked to end, and `grace` is over: it is not resumed again, what is left of its <close> variables runs. */
-static void abort_task(struct mp_task *task) {
+/* Its <close> variables run, those of the script's coroutines in which it is parked first; none of them can wait. True:
+ * one of them failed, and that error stands alone on its coroutine. */
+static bool close_coroutine(struct mp_task *task) {
   struct mp_sched *sched = task->sched;
   lua_State *co = task->co;
-  mp_list_unlink(&task->node);
-  cancel_owned(task);
+  task->spent = true; /* Lua keeps a reset coroutine's message handler */
   sched->current = task;
-  sched->running = co;
   bool nested_failed = mp_coro_unwind(sched->L, task);
+  sched->running = co;
   bool failed = lua_resetthread(co) != LUA_OK;
   sched->current = NULL;
   sched->running = sched->L;
-  if (nested_failed && !failed)
-    lua_xmove(sched->L, co, 1);
+  if (nested_failed && failed)
+    lua_pop(sched->L, 1); /* the later one wins, as in Lua */
   else if (nested_failed)
-    lua_pop(sched->L, 1);
-  if (failed || nested_failed) {
-    lua_pushliteral(co, "(in a __close of a cancelled task)");
-    end_task(task, MP_TASK_FAILED, 2);
-  } else {
+    lua_xmove(sched->L, co, 1);
+  return failed || nested_failed;
+}
+
+/* It was asked to end, and `grace` is over: it is not resumed again. */
+static void abort_task(struct mp_task *task) {
+  mp_list_unlink(&task->node);
+  cancel_owned(task);
+  if (close_coroutine(task))
+    fail_task(task);
+  else
     end_task(task, MP_TASK_CANCELLED, 0);
-  }
 }
 
 /* ---- running ---- */
+
+/* A module written in C yielded past the scheduler; or Lua itself could not go on. */
+static void end_broken(struct mp_task *task, int status) {
+  const char *text = status == LUA_YIELD ? "attempt to yield from outside a coroutine" : "C stack overflow";
+  if (!close_coroutine(task)) push_made(task, p_text, text);
+  fail_task(task);
+}
 
 void mp_task_run(struct mp_task *task, int n_args) {
   struct mp_sched *sched = task->sched;
@@ -318,7 +272,7 @@ void mp_task_run(struct mp_task *task, int n_args) {
     mp_task_queue(task, n_args);
     return;
   }
-  if (lua_status(task->co) == LUA_OK && lua_gettop(task->co) == 1) { /* whoever made it failed to give it a function */
+  if (lua_status(task->co) == LUA_OK && lua_gettop(task->co) == 0) { /* whoever made it failed to give it a function */
     end_task(task, MP_TASK_CANCELLED, 0);
     return;
   }
@@ -328,19 +282,14 @@ void mp_task_run(struct mp_task *task, int n_args) {
   int status = lua_resume(task->co, sched->L, n_args, &n_results);
   sched->current = NULL;
   sched->running = sched->L;
-  if (status == LUA_YIELD && sched->parking) {
+  if (status == LUA_YIELD && sched->parking)
     sched->parking = false;
-    return;
-  }
-  if (status == LUA_OK) {
+  else if (status != LUA_OK)
+    end_broken(task, status);
+  else if (task->raised)
+    fail_task(task);
+  else
     end_task(task, MP_TASK_DONE, n_results);
-    return;
-  }
-  if (status == LUA_YIELD) { /* a module written in C yielded on its own */
-    lua_settop(task->co, 0);
-    lua_pushliteral(task->co, "attempt to yield from outside a coroutine");
-  }
-  end_with_error(task);
 }
 
 void mp_task_queue(struct mp_task *task, int n_args) {
@@ -362,83 +311,34 @@ static void on_timeout(struct mp_timer *timer) {
   mp_task_wake(MP_CONTAINER(timer, struct mp_task, timer), MP_WOKEN_TIMEOUT);
 }
 
+/* Its wait was given an error and has not raised it yet; nobody else will hear of that error. */
+static bool holds_error(const struct mp_task *task) {
+  if (task->group) return task->group->first && task->group->waiters[task->group->first - 1].on->failed;
+  return task->state == MP_TASK_READY && task->waits_for && task->waits_for->settled && task->waits_for->failed;
+}
+
 static void on_grace_over(struct mp_timer *timer) {
-  abort_task(MP_CONTAINER(timer, struct mp_task, grace));
+  struct mp_task *task = MP_CONTAINER(timer, struct mp_task, grace);
+  if (!holds_error(task)) {
+    abort_task(task);
+    return;
+  }
+  mp_task_wake(task, MP_WOKEN_CANCEL);
+  mp_timer_start(&task->grace, 1);
+}
+
+/* What is waited for is being ended by the same cancel: who cancelled finds nothing left of it. */
+static bool waits_for_an_end(const struct mp_task *task) {
+  const struct mp_waitable *waitable = task->waits_for;
+  return task->state == MP_TASK_PARKED && waitable && waitable->ops->ending && waitable->ops->ending(waitable);
 }
 
 void mp_task_cancel(struct mp_task *task) {
-  if (task->state == MP_TASK_FREE || task->cancel != MP_CANCEL_NONE) return;
+  if (task->state == MP_TASK_FREE || task->state == MP_TASK_ENDING || task->cancel != MP_CANCEL_NONE) return;
   task->cancel = MP_CANCEL_ASKED;
   if (task->object) task->object->cancelled = true;
   cancel_owned(task);
-  /* A process that is being ended is waited for to its end: who cancelled finds nothing left of it. */
-  if (task->state == MP_TASK_PARKED && task->waits_for && task->waits_for->ops->ending &&
-      task->waits_for->ops->ending(task->waits_for))
-    return;
+  if (waits_for_an_end(task)) return;
   mp_task_wake(task, MP_WOKEN_CANCEL);
   mp_timer_start(&task->grace, task->grace_ms);
-}
-
-/* ---- the object ---- */
-
-static int push_end(lua_State *L, struct mp_waitable *waitable, int index) {
-  struct mp_task_object *object = (struct mp_task_object *)(void *)waitable;
-  struct mp_sched *sched = object->sched;
-  if (object->outcome == MP_TASK_CANCELLED) {
-    mp_push_cancelled(L);
-    return lua_error(L);
-  }
-  if (object->outcome == MP_TASK_FAILED) {
-    object->taken = true;
-    if (sched->current) {
-      lua_pushvalue(L, index);
-      mp_cause_set(L, sched->current);
-    }
-    lua_getiuservalue(L, index, MP_TASK_VALUE);
-    return lua_error(L);
-  }
-  if (lua_getiuservalue(L, index, MP_TASK_VALUE) != LUA_TTABLE)
-    return luaL_error(L, "wait: the task's values were lost: out of memory");
-  int values = lua_gettop(L);
-  lua_getfield(L, values, "n");
-  int n = (int)lua_tointeger(L, -1);
-  luaL_checkstack(L, n, "too many results of a task");
-  for (int i = 1; i <= n; i++) lua_rawgeti(L, values, i);
-  return n;
-}
-
-static void cancel_end(struct mp_waitable *waitable) {
-  struct mp_task_object *object = (struct mp_task_object *)(void *)waitable;
-  if (object->task) mp_task_cancel(object->task);
-}
-
-static struct mp_task *task_of(struct mp_waitable *waitable) {
-  return ((struct mp_task_object *)(void *)waitable)->task;
-}
-
-static const struct mp_waitable_ops task_ops = {.kind = "task", .push = push_end, .cancel = cancel_end, .task = task_of};
-
-void mp_task_push(lua_State *L, struct mp_task *task) {
-  if (task->object) {
-    mp_anchor_push(L, task);
-    return;
-  }
-  struct mp_task_object *object = lua_newuserdatauv(L, sizeof *object, MP_TASK_USER_VALUES);
-  *object = (struct mp_task_object){.task = task, .sched = task->sched};
-  object->cancelled = task->cancel != MP_CANCEL_NONE;
-  mp_waitable_init(&object->end, &task_ops);
-  mp_list_init(&object->node);
-  luaL_setmetatable(L, OBJECT_NAME);
-  lua_pushvalue(L, -1);
-  mp_anchor(L, task);
-  task->object = object;
-}
-
-struct mp_task_object *mp_task_check(lua_State *L, int arg) {
-  return luaL_checkudata(L, arg, OBJECT_NAME);
-}
-
-void mp_task_open(lua_State *L) {
-  luaL_newmetatable(L, OBJECT_NAME);
-  mp_waitable_mark(L);
 }

@@ -1,6 +1,6 @@
 /* task.h - one Lua coroutine that the loop runs: its slot in C, and its object in Lua.
  *
- *   new ─► ready ─► running ⇄ parked ─► ended ─► slot free again
+ *   new ─► ready ─► running ⇄ parked ─► ending ─► slot free again
  *
  * A slot owns its coroutine and keeps it from task to task: making a new one costs more than a small request. The
  * object that scripts hold (struct mp_task_object, a userdata) takes over results and errors when the task ends. A
@@ -13,22 +13,30 @@
 #include "sched/wait.h"
 #include <lua.h>
 
-enum mp_task_state { MP_TASK_FREE, MP_TASK_NEW, MP_TASK_READY, MP_TASK_RUNNING, MP_TASK_PARKED };
+enum mp_task_state { MP_TASK_FREE, MP_TASK_NEW, MP_TASK_READY, MP_TASK_RUNNING, MP_TASK_PARKED, MP_TASK_ENDING };
 enum mp_outcome { MP_TASK_RUNS, MP_TASK_DONE, MP_TASK_FAILED, MP_TASK_CANCELLED };
 enum mp_cancel { MP_CANCEL_NONE, MP_CANCEL_ASKED, MP_CANCEL_RAISED };
 
 struct mp_task_object {
-  struct mp_waitable end;  /* first: what waits find in a userdata */
-  struct mp_task *task;    /* borrowed; NULL once ended */
-  struct mp_list node;     /* in its scope's `failed` */
-  struct mp_sched *sched;  /* borrowed */
-  const char *kind;        /* static: what its errors are reported as; NULL: "task" */
-  uint8_t outcome;         /* enum mp_outcome */
-  bool taken;              /* somebody was given the error */
-  bool cancelled;          /* was asked to stop */
+  struct mp_waitable end; /* first: what waits find in a userdata */
+  struct mp_task *task;   /* borrowed; NULL once ended */
+  struct mp_list node;    /* in its scope's `failed` */
+  struct mp_sched *sched; /* borrowed */
+  const char *kind;       /* static: what its errors are reported as; NULL: "task" */
+  uint8_t outcome;        /* enum mp_outcome */
+  bool taken;             /* somebody was given the error */
+  bool lost;              /* there was no memory to keep its values or its error */
+  bool cancelled;         /* was asked to stop */
 };
 /* User values of the object: results (a table with n) or the error; the traceback; where spawned; reason; name. */
-enum { MP_TASK_VALUE = 1, MP_TASK_TRACEBACK, MP_TASK_SPAWNED_AT, MP_TASK_REASON, MP_TASK_NAME, MP_TASK_USER_VALUES = 5 };
+enum {
+  MP_TASK_VALUE = 1,
+  MP_TASK_TRACEBACK,
+  MP_TASK_SPAWNED_AT,
+  MP_TASK_REASON,
+  MP_TASK_NAME,
+  MP_TASK_USER_VALUES = 5
+};
 
 struct mp_task {
   lua_State *co;                 /* owned: anchored by the scheduler as long as the slot lives */
@@ -41,23 +49,34 @@ struct mp_task {
   struct mp_timer grace;         /* after a cancel */
   struct mp_waiter waiter;       /* of a single wait */
   struct mp_waitable *waits_for; /* borrowed while it waits for one thing: to find cycles */
+  struct mp_group *group;        /* borrowed while it waits for several: likewise */
   struct mp_list nested;         /* coroutines of the script that the parked wait passed through, outermost first */
   struct mp_list owned;          /* struct mp_owned: processes that it started, pipes that it reads */
   uint64_t ticket;
   uint64_t grace_ms;
-  int n_args;                    /* to be given at the first resume */
+  int n_args; /* to be given at the first resume */
   uint8_t state, cancel, woken;
-  bool has_trace;                /* the scheduler keeps the traceback of the last error in it */
-  bool has_cause;                /* the scheduler keeps the traceback of an error that a wait raised in it */
-  /* Once, when it has ended; the values, or the error and the traceback, stand on task->co. May be NULL. */
+  bool on_walk;   /* being looked at while cycles are sought */
+  bool has_cause; /* the scheduler keeps the traceback of an error that a wait raised in it */
+  bool raised;    /* its function ended with an error */
+  bool spent;     /* its coroutine is not to be used again */
+  /* Once, when it has ended; the values, or the error and the traceback, stand on task->co from 1 on. Whoever sets it
+   * takes the error: the scheduler tells nobody else. May be NULL. */
   void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values);
-  void *ctx;                     /* borrowed: of on_end */
+  void *ctx; /* borrowed: of on_end */
 };
 
-/* A slot with an empty coroutine, in `scope`; push the function and its arguments on task->co, then start it with
- * their number (the function counts too). NULL: out
- * of memory. May run a collection. */
+/* A slot with an empty coroutine, in `scope`; push mp_task_body, the function and its arguments on task->co, then start
+ * it with their number (the function is one of them). NULL: out of memory. May run a collection. */
 struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope);
+/* What runs at the bottom of a coroutine: calls the function that stands above it. A protected call, because only then
+ * may the <close> variables that an error closes wait: what lua_resume itself unwinds cannot yield. A C function that
+ * stands there itself uses the other two: guard takes stack place 1, then `return mp_task_call(L, n_args, n_results)`
+ * with the function and its arguments on top. */
+int mp_task_body(lua_State *L);
+void mp_task_guard(lua_State *L);
+int mp_task_call(lua_State *L, int n_args, int n_results);
+
 void mp_task_run(struct mp_task *task, int n_args);   /* at once; only from the loop, never from within Lua */
 void mp_task_queue(struct mp_task *task, int n_args); /* at the end of this turn */
 void mp_task_cancel(struct mp_task *task);

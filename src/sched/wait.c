@@ -1,6 +1,6 @@
 #include "sched/wait.h"
 #include "sched/coro.h"
-#include "sched/state.h"
+#include "sched/inside.h"
 #include <math.h>
 
 static const char waitable_key; /* marks the metatables of what can be waited for */
@@ -10,12 +10,16 @@ void mp_wake_arm(struct mp_wake *wake, struct mp_task *task) {
   wake->ticket = task->ticket;
 }
 
+bool mp_wake_armed(const struct mp_wake *wake) {
+  const struct mp_task *task = wake->task;
+  return task && task->ticket == wake->ticket && task->state == MP_TASK_PARKED;
+}
+
 bool mp_wake_fire(struct mp_wake *wake) {
-  struct mp_task *task = wake->task;
+  bool armed = mp_wake_armed(wake);
+  if (armed) mp_task_wake(wake->task, MP_WOKEN_DONE);
   wake->task = NULL;
-  if (!task || task->ticket != wake->ticket || task->state != MP_TASK_PARKED) return false;
-  mp_task_wake(task, MP_WOKEN_DONE);
-  return true;
+  return armed;
 }
 
 void mp_waitable_init(struct mp_waitable *waitable, const struct mp_waitable_ops *ops) {
@@ -23,25 +27,25 @@ void mp_waitable_init(struct mp_waitable *waitable, const struct mp_waitable_ops
   mp_list_init(&waitable->waiters);
 }
 
-static void tell_group(struct mp_waiter *waiter, bool failed) {
+static bool tell_group(struct mp_waiter *waiter, bool failed) {
   struct mp_group *group = waiter->group;
+  bool decides = !group->first && (!group->all || failed);
   group->pending--;
-  bool decides = !group->all || failed;
-  if (decides && !group->first) group->first = waiter->index;
-  if (decides || group->pending == 0) mp_wake_fire(&waiter->wake);
+  if (decides) group->first = waiter->index;
+  if (!decides && group->pending > 0) return false;
+  return mp_wake_fire(&waiter->wake) && decides;
 }
 
-void mp_waitable_settle(struct mp_waitable *waitable, bool failed) {
+bool mp_waitable_settle(struct mp_waitable *waitable, bool failed) {
+  bool given = false;
   struct mp_list *node;
   waitable->settled = true;
   waitable->failed = failed;
   while ((node = mp_list_pop(&waitable->waiters))) {
     struct mp_waiter *waiter = MP_CONTAINER(node, struct mp_waiter, node);
-    if (waiter->group)
-      tell_group(waiter, failed);
-    else
-      mp_wake_fire(&waiter->wake);
+    given |= waiter->group ? tell_group(waiter, failed) : mp_wake_fire(&waiter->wake);
   }
+  return given;
 }
 
 void mp_waitable_mark(lua_State *L) {
@@ -63,6 +67,19 @@ static bool whole_stack_yields(struct mp_sched *sched, lua_State *L) {
   return true;
 }
 
+/* A coroutine that the scheduler did not see being resumed: its yields end with whoever did. */
+static bool is_foreign(struct mp_sched *sched, lua_State *L) {
+  if (sched->running != L) return true;
+  for (struct mp_frame *frame = sched->frames; frame; frame = frame->outer)
+    if (frame->foreign) return true;
+  return false;
+}
+
+bool mp_may_wait(lua_State *L) {
+  struct mp_sched *sched = mp_sched_of(L);
+  return sched->current && !is_foreign(sched, L) && whole_stack_yields(sched, L);
+}
+
 /* From here on the task has its grace to end in. */
 static void raise_cancelled(lua_State *L, struct mp_task *task) {
   task->cancel = MP_CANCEL_RAISED;
@@ -71,23 +88,19 @@ static void raise_cancelled(lua_State *L, struct mp_task *task) {
   lua_error(L);
 }
 
-bool mp_may_wait(lua_State *L) {
-  struct mp_sched *sched = mp_sched_of(L);
-  return sched->current && sched->running == L && whole_stack_yields(sched, L);
-}
-
 void mp_wait_check(lua_State *L, const char *what) {
   struct mp_sched *sched = mp_sched_of(L);
   struct mp_task *task = sched->current;
   if (!task)
     luaL_error(L, "%s: cannot wait here: an app file's body only defines, what waits belongs into app:on_start", what);
-  if (sched->running != L)
+  if (is_foreign(sched, L))
     luaL_error(L, "%s: cannot wait inside a coroutine that a module written in C resumed", what);
   if (!whole_stack_yields(sched, L))
     luaL_error(L,
                "%s: cannot wait inside a function that Lua's own C code calls (a sort or gsub callback, __tostring, "
                "__gc, __close at a forced end, a load reader, a message handler)",
                what);
+  if (!mp_coro_reserve(sched)) luaL_error(L, "%s: not enough memory", what);
   task->ticket++; /* whatever was armed for an earlier wait is stale now */
   if (task->cancel == MP_CANCEL_ASKED) raise_cancelled(L, task);
 }
@@ -106,13 +119,25 @@ int mp_park(lua_State *L, double timeout_s, lua_KFunction k, lua_KContext ctx) {
   return lua_yieldk(L, 0, ctx, k);
 }
 
-enum mp_woken mp_unpark(lua_State *L) {
-  struct mp_task *task = mp_sched_of(L)->current;
+void mp_wait_over(struct mp_task *task) {
   mp_timer_stop(&task->timer);
   mp_list_unlink(&task->waiter.node);
   task->waits_for = NULL;
+  task->group = NULL;
+}
+
+enum mp_woken mp_unpark(lua_State *L) {
+  struct mp_task *task = mp_sched_of(L)->current;
+  mp_wait_over(task);
   if (task->cancel == MP_CANCEL_ASKED) raise_cancelled(L, task);
   return (enum mp_woken)task->woken;
+}
+
+enum mp_woken mp_unpark_with(lua_State *L, const struct mp_waitable *given) {
+  struct mp_task *task = mp_sched_of(L)->current;
+  if (task->woken != MP_WOKEN_DONE || !given->failed) return mp_unpark(L);
+  mp_wait_over(task);
+  return MP_WOKEN_DONE;
 }
 
 double mp_check_timeout(lua_State *L, int arg) {
@@ -139,21 +164,60 @@ static void push_where_spawned(lua_State *L, struct mp_task *task) {
 }
 
 /* Who waits for whom, beginning with what the running task is about to wait for. */
-static void refuse_cycle(lua_State *L, struct mp_waitable *waitable) {
-  struct mp_task *self = mp_sched_of(L)->current, *task;
-  int steps = 0;
-  luaL_checkstack(L, 16, NULL);
-  for (; waitable && waitable->ops->task; waitable = task->waits_for) {
-    task = waitable->ops->task(waitable);
-    if (!task) return;
-    if (task == self) break;
-    if (++steps > 64) return;
+struct walk {
+  const struct mp_task *self;
+  int most; /* steps left: beyond that nobody looks */
+};
+
+static int hangs(struct walk *walk, struct mp_waitable *waitable, int depth);
+
+/* All are needed: one is enough to hang. Any will do: it hangs if every one does. */
+static int group_hangs(struct walk *walk, const struct mp_group *group, int depth) {
+  int length = 0;
+  for (int i = 0; i < group->n; i++) {
+    const struct mp_waiter *waiter = &group->waiters[i];
+    if (waiter->on->settled) continue;
+    length = hangs(walk, waiter->on, depth);
+    if (group->all ? length > 0 : length == 0) return length;
   }
-  if (!waitable || !waitable->ops->task) return;
-  if (steps == 0) luaL_error(L, "wait: a task cannot wait for itself");
-  push_where_spawned(L, self);
-  luaL_error(L, "wait: a cycle of %d tasks that wait for each other; this one was spawned at %s", steps + 1,
+  return length;
+}
+
+/* Not 0: it cannot end before the running task does, and the way back leads through so many tasks. Who is met again on
+ * the way opens no way out. */
+static int hangs(struct walk *walk, struct mp_waitable *waitable, int depth) {
+  struct mp_task *task = waitable->ops->task ? waitable->ops->task(waitable) : NULL;
+  int length = 0;
+  if (!task || walk->most-- <= 0) return 0;
+  if (task == walk->self || task->on_walk) return depth;
+  if (task->state != MP_TASK_PARKED) return 0;
+  task->on_walk = true;
+  if (task->waits_for)
+    length = hangs(walk, task->waits_for, depth + 1);
+  else if (task->group)
+    length = group_hangs(walk, task->group, depth + 1);
+  task->on_walk = false;
+  return length;
+}
+
+static void raise_cycle(lua_State *L, const char *what, int length) {
+  luaL_checkstack(L, 16, NULL);
+  if (length == 1) luaL_error(L, "%s: a task cannot wait for itself", what);
+  push_where_spawned(L, mp_sched_of(L)->current);
+  luaL_error(L, "%s: a cycle of %d tasks that wait for each other; this one was spawned at %s", what, length,
              lua_tostring(L, -1));
+}
+
+void mp_refuse_cycle(lua_State *L, struct mp_waitable *waitable, const char *what) {
+  struct walk walk = {mp_sched_of(L)->current, 128};
+  int length = hangs(&walk, waitable, 1);
+  if (length > 0) raise_cycle(L, what, length);
+}
+
+void mp_refuse_group_cycle(lua_State *L, const struct mp_group *group, const char *what) {
+  struct walk walk = {mp_sched_of(L)->current, 128 + 2 * group->n};
+  int length = group_hangs(&walk, group, 1);
+  if (length > 0) raise_cycle(L, what, length);
 }
 
 static struct mp_waitable *check_waitable(lua_State *L, int index, const char *what) {
@@ -165,15 +229,15 @@ static struct mp_waitable *check_waitable(lua_State *L, int index, const char *w
 static int after_wait(lua_State *L, int status, lua_KContext index) {
   struct mp_waitable *waitable = lua_touserdata(L, (int)index);
   (void)status;
-  mp_unpark(L);
-  return waitable->settled ? waitable->ops->push(L, waitable, (int)index) : mp_push_timeout(L);
+  if (mp_unpark_with(L, waitable) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
+  return waitable->ops->push(L, waitable, (int)index);
 }
 
 int mp_wait_for(lua_State *L, int index, double timeout_s) {
   struct mp_waitable *waitable = check_waitable(L, index, "wait");
   if (waitable->settled) return waitable->ops->push(L, waitable, index);
   mp_wait_check(L, "wait");
-  refuse_cycle(L, waitable);
+  mp_refuse_cycle(L, waitable, "wait");
   struct mp_task *task = mp_sched_of(L)->current;
   if (waitable->ops->begin) waitable->ops->begin(waitable, task);
   mp_wake_arm(&task->waiter.wake, task);
@@ -181,199 +245,4 @@ int mp_wait_for(lua_State *L, int index, double timeout_s) {
   mp_list_append(&waitable->waiters, &task->waiter.node);
   task->waits_for = waitable;
   return mp_park(L, timeout_s, after_wait, index);
-}
-
-/* ---- several at once ---- */
-
-/* On the Lua stack while it waits; unlinks itself when collected, should the wait never be resumed. */
-struct several {
-  struct mp_group group;
-  int n;
-  struct mp_waiter waiters[];
-};
-
-enum { LIST = 1, TIMEOUT, COPY, SEVERAL }; /* stack places of both waits */
-
-static void unlink_all(struct several *several) {
-  for (int i = 0; i < several->n; i++) mp_list_unlink(&several->waiters[i].node);
-}
-
-static int l_several_gc(lua_State *L) {
-  unlink_all(lua_touserdata(L, 1));
-  return 0;
-}
-
-/* A copy, because the script may change its list meanwhile. */
-static int copy_list(lua_State *L, const char *what) {
-  luaL_checktype(L, LIST, LUA_TTABLE);
-  int n = (int)luaL_len(L, LIST);
-  lua_settop(L, TIMEOUT);
-  lua_createtable(L, n, 0);
-  for (int i = 1; i <= n; i++) {
-    lua_geti(L, LIST, i);
-    if (!mp_waitable_at(L, -1)) luaL_error(L, "%s: item %d is %s, nothing to wait for", what, i, luaL_typename(L, -1));
-    lua_rawseti(L, COPY, i);
-  }
-  return n;
-}
-
-static struct mp_waitable *item(lua_State *L, int i) {
-  lua_rawgeti(L, COPY, i);
-  struct mp_waitable *waitable = lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  return waitable;
-}
-
-static struct several *push_several(lua_State *L, int n, bool all) {
-  struct several *several = lua_newuserdatauv(L, sizeof *several + (size_t)n * sizeof several->waiters[0], 0);
-  several->group = (struct mp_group){.all = all};
-  several->n = n;
-  for (int i = 0; i < n; i++) {
-    several->waiters[i] = (struct mp_waiter){.group = &several->group, .index = i + 1};
-    mp_list_init(&several->waiters[i].node);
-  }
-  if (luaL_newmetatable(L, "moonpool.several")) {
-    lua_pushcfunction(L, l_several_gc);
-    lua_setfield(L, -2, "__gc");
-  }
-  lua_setmetatable(L, -2);
-  return several;
-}
-
-/* Links every item that has not ended; with `pending` 0 there is nothing left to wait for. */
-static void link_unsettled(lua_State *L, struct several *several) {
-  struct mp_task *task = mp_sched_of(L)->current;
-  several->group.pending = 0;
-  for (int i = 0; i < several->n; i++) {
-    struct mp_waitable *waitable = item(L, i + 1);
-    struct mp_waiter *waiter = &several->waiters[i];
-    mp_list_unlink(&waiter->node);
-    if (waitable->settled) continue;
-    several->group.pending++;
-    if (waitable->ops->begin) waitable->ops->begin(waitable, task);
-    mp_wake_arm(&waiter->wake, task);
-    mp_list_append(&waitable->waiters, &waiter->node);
-  }
-}
-
-static int push_item(lua_State *L, int i) {
-  lua_rawgeti(L, COPY, i);
-  struct mp_waitable *waitable = lua_touserdata(L, -1);
-  return waitable->ops->push(L, waitable, lua_gettop(L));
-}
-
-static int push_winner(lua_State *L, int i) {
-  lua_pushinteger(L, i);
-  int n = push_item(L, i);
-  lua_pushinteger(L, i);
-  lua_insert(L, -(n + 1));
-  return n + 1;
-}
-
-static int after_any(lua_State *L, int status, lua_KContext ctx) {
-  struct several *several = lua_touserdata(L, SEVERAL);
-  (void)status, (void)ctx;
-  unlink_all(several);
-  mp_unpark(L);
-  return several->group.first ? push_winner(L, several->group.first) : mp_push_timeout(L);
-}
-
-static void refuse_self(lua_State *L, int n, const char *what) {
-  struct mp_task *self = mp_sched_of(L)->current;
-  for (int i = 1; i <= n; i++) {
-    struct mp_waitable *waitable = item(L, i);
-    if (self && !waitable->settled && waitable->ops->task && waitable->ops->task(waitable) == self)
-      luaL_error(L, "%s: a task cannot wait for itself", what);
-  }
-}
-
-int mp_wait_any(lua_State *L) {
-  int n = copy_list(L, "wait_any");
-  double timeout_s = mp_check_timeout(L, TIMEOUT);
-  if (n == 0) return luaL_error(L, "wait_any: an empty list never ends");
-  for (int i = 1; i <= n; i++)
-    if (item(L, i)->settled) return push_winner(L, i);
-  mp_wait_check(L, "wait_any");
-  refuse_self(L, n, "wait_any");
-  link_unsettled(L, push_several(L, n, false));
-  return mp_park(L, timeout_s, after_any, 0);
-}
-
-/* The first to fail in the order of the list, of those that have ended; 0: none. */
-static int first_failed(lua_State *L, struct several *several) {
-  if (several->group.first) return several->group.first;
-  for (int i = 1; i <= several->n; i++)
-    if (item(L, i)->settled && item(L, i)->failed) return i;
-  return 0;
-}
-
-static int push_firsts(lua_State *L, int n) {
-  lua_createtable(L, n, 1);
-  int list = lua_gettop(L);
-  for (int i = 1; i <= n; i++) {
-    int n_values = push_item(L, i);
-    if (n_values > 0)
-      lua_pushvalue(L, -n_values);
-    else
-      lua_pushnil(L);
-    lua_rawseti(L, list, i);
-    lua_settop(L, list);
-  }
-  lua_pushinteger(L, n);
-  lua_setfield(L, list, "n");
-  return 1;
-}
-
-static int after_all(lua_State *L, int status, lua_KContext joining);
-
-static void cancel_others(lua_State *L, int n) {
-  for (int i = 1; i <= n; i++) {
-    struct mp_waitable *waitable = item(L, i);
-    if (!waitable->settled && waitable->ops->cancel) waitable->ops->cancel(waitable);
-  }
-}
-
-/* One has failed: the others are cancelled and waited for, then its error is raised. */
-static int join_and_raise(lua_State *L, struct several *several, int failed) {
-  several->group.first = failed;
-  cancel_others(L, several->n);
-  link_unsettled(L, several);
-  if (several->group.pending == 0) return push_item(L, failed);
-  for (int i = 0; i < several->n; i++) several->waiters[i].index = 0; /* their failures wake nobody early */
-  return mp_park(L, -1, after_all, 1);
-}
-
-static int go_on_all(lua_State *L, double timeout_s) {
-  struct several *several = lua_touserdata(L, SEVERAL);
-  int failed = first_failed(L, several);
-  if (failed) return join_and_raise(L, several, failed);
-  link_unsettled(L, several);
-  if (several->group.pending == 0) return push_firsts(L, several->n);
-  return mp_park(L, timeout_s, after_all, 0);
-}
-
-static int after_all(lua_State *L, int status, lua_KContext joining) {
-  struct several *several = lua_touserdata(L, SEVERAL);
-  (void)status;
-  enum mp_woken why = mp_unpark(L);
-  if (joining) {
-    mp_wait_check(L, "wait_all");
-    return join_and_raise(L, several, several->group.first);
-  }
-  if (why == MP_WOKEN_TIMEOUT && !first_failed(L, several)) {
-    unlink_all(several);
-    for (int i = 1; i <= several->n; i++)
-      if (!item(L, i)->settled) return mp_push_timeout(L);
-  }
-  mp_wait_check(L, "wait_all");
-  return go_on_all(L, -1);
-}
-
-int mp_wait_all(lua_State *L) {
-  int n = copy_list(L, "wait_all");
-  double timeout_s = mp_check_timeout(L, TIMEOUT);
-  push_several(L, n, true);
-  if (n > 0) mp_wait_check(L, "wait_all");
-  refuse_self(L, n, "wait_all");
-  return go_on_all(L, timeout_s);
 }

@@ -24,9 +24,7 @@ struct mp_wake {
 void mp_wake_arm(struct mp_wake *wake, struct mp_task *task);
 bool mp_wake_fire(struct mp_wake *wake); /* a no-op, and false, if the task moved on */
 
-static inline bool mp_wake_armed(const struct mp_wake *wake) {
-  return wake->task != NULL;
-}
+bool mp_wake_armed(const struct mp_wake *wake); /* would it wake anybody? Not a task that has moved on or ended */
 
 /* Something that ends once, and that any number of tasks may wait for, before and after. */
 struct mp_waitable {
@@ -56,6 +54,7 @@ struct mp_waiter {
   struct mp_list node;
   struct mp_wake wake;
   struct mp_group *group; /* borrowed; NULL for a single wait */
+  struct mp_waitable *on; /* of a group: borrowed from its list */
   int index;              /* in the group's list, 1… */
 };
 
@@ -63,11 +62,14 @@ struct mp_waiter {
 struct mp_group {
   unsigned pending;
   bool all;
-  int first; /* who woke it */
+  int first; /* who woke it by its end, or of all by its failure; 0: nobody yet */
+  int n;
+  struct mp_waiter *waiters; /* borrowed: they stand behind it */
 };
 
 void mp_waitable_init(struct mp_waitable *waitable, const struct mp_waitable_ops *ops);
-void mp_waitable_settle(struct mp_waitable *waitable, bool failed);
+/* Wakes who waits. True: somebody goes on with what it ended with. */
+bool mp_waitable_settle(struct mp_waitable *waitable, bool failed);
 
 /* Raises a Lua error unless the running function may wait: names `what` and the cause. Raises the cancellation when
  * the task was asked to end and has not been told yet. */

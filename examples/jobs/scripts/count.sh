@@ -1,0 +1,9 @@
+#!/bin/sh
+# Counts slowly: to 10, or to the number given
+to=${1:-10}
+i=1
+while [ "$i" -le "$to" ]; do
+  echo "$i of $to"
+  i=$((i + 1))
+  sleep 0.3
+done

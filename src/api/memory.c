@@ -1,0 +1,70 @@
+#include "api/memory.h"
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __SANITIZE_ADDRESS__
+enum { KEEPS = 0 };
+#else
+enum { KEEPS = 1 };
+#endif
+
+enum { SMALL_MOST = MP_MEMORY_STEP * MP_MEMORY_CLASSES };
+
+static unsigned class_of(size_t size) {
+  return (unsigned)((size - 1) / MP_MEMORY_STEP);
+}
+
+static void *take(struct mp_memory *memory, size_t size) {
+  if (size > SMALL_MOST) return malloc(size);
+  unsigned class = class_of(size);
+  struct mp_memory_block *block = memory->kept[class];
+  if (!block) return malloc((class + 1) * (size_t)MP_MEMORY_STEP);
+  memory->kept[class] = block->next;
+  memory->n_kept[class]--;
+  return block;
+}
+
+static void give(struct mp_memory *memory, void *at, size_t size) {
+  struct mp_memory_block *block = at;
+  unsigned class = size > SMALL_MOST ? 0 : class_of(size);
+  if (!KEEPS || size > SMALL_MOST || memory->n_kept[class] * (class + 1) * MP_MEMORY_STEP >= MP_MEMORY_KEPT) {
+    free(at);
+    return;
+  }
+  block->next = memory->kept[class];
+  memory->kept[class] = block;
+  memory->n_kept[class]++;
+}
+
+static void *change(struct mp_memory *memory, void *block, size_t old_size, size_t new_size) {
+  if (old_size > SMALL_MOST && new_size > SMALL_MOST) return realloc(block, new_size);
+  if (old_size <= SMALL_MOST && new_size <= SMALL_MOST && class_of(old_size) == class_of(new_size)) return block;
+  void *to = take(memory, new_size);
+  if (!to) return NULL;
+  memcpy(to, block, old_size < new_size ? old_size : new_size);
+  give(memory, block, old_size);
+  return to;
+}
+
+void *mp_memory_alloc(void *ctx, void *block, size_t old_size, size_t new_size) {
+  struct mp_memory *memory = ctx;
+  void *to = NULL;
+  if (!block) old_size = 0; /* then Lua hands the kind of object here */
+  if (new_size == 0) {
+    if (old_size > 0) give(memory, block, old_size);
+  } else {
+    to = old_size == 0 ? take(memory, new_size) : change(memory, block, old_size, new_size);
+    if (!to) return NULL;
+  }
+  memory->used += new_size - old_size;
+  return to;
+}
+
+void mp_memory_deinit(struct mp_memory *memory) {
+  for (unsigned i = 0; i < MP_MEMORY_CLASSES; i++)
+    while (memory->kept[i]) {
+      struct mp_memory_block *block = memory->kept[i];
+      memory->kept[i] = block->next;
+      free(block);
+    }
+}
