@@ -1,7 +1,7 @@
 -- From a request to the functions that answer it.
 --
 --   path as sent ─ the core's map of routes ─────────────────► run(req, res)
---     └ handle: split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware and handler ─┘
+--     └ handle: split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware, handler ─┘
 --
 -- A site is an app at the place where it is mounted; the root's is at "". Chains are put together once: for every path
 -- without parameters when the first request comes (core.add_route), for other routes at their first use.

@@ -53,13 +53,13 @@ struct mp_call {
   struct mp_wake reader;    /* waits for body bytes */
   struct mp_list writers;   /* tasks that wait for room */
   struct mp_buf body;       /* owned: collected by req:body() */
+  int own_ref;              /* registry: table of what was made or set for it (ctx, params …); LUA_NOREF */
   int on_head_ref;          /* registry: list of functions; LUA_NOREF */
   uint8_t body_use;         /* enum mp_body_use */
   bool keep;                /* req:keep(): a client that goes away cancels nothing */
   bool gone;                /* the client went away before the answer ended */
   bool handler_over;        /* its response raises from now on */
   bool failing;             /* the error answer is being written */
-  bool has_own;             /* the request's own table (ctx, params …) is anchored, for its error page too */
 };
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };

@@ -11,6 +11,7 @@
 
 struct blocking {
   struct mp_started proc;
+  bool ended;            /* its descriptor stays readable: it is not polled any more */
   int fds[3];            /* owned: our ends; -1 */
   struct mp_buf out[3];  /* owned */
   struct mp_slice input; /* borrowed */
@@ -70,13 +71,14 @@ static bool turn(struct blocking *b, int timeout_ms) {
   struct pollfd fds[4];
   for (int i = 0; i < 3; i++)
     fds[i] = (struct pollfd){.fd = b->fds[i], .events = i == 0 ? POLLOUT : POLLIN};
-  fds[3] = (struct pollfd){.fd = b->proc.pidfd, .events = POLLIN};
+  fds[3] = (struct pollfd){.fd = b->ended ? -1 : b->proc.pidfd, .events = POLLIN};
   if (b->proc.pidfd < 0 && (timeout_ms < 0 || timeout_ms > 10)) timeout_ms = 10; /* old kernels: look again soon */
   if (poll(fds, 4, timeout_ms) < 0) return false;
   if (b->fds[0] >= 0 && fds[0].revents) feed(b);
   for (int i = 1; i < 3; i++)
     if (b->fds[i] >= 0 && fds[i].revents) collect(b, i);
-  return mp_pidfd_peek(&b->proc) != 0;
+  if (!b->ended) b->ended = mp_pidfd_peek(&b->proc) != 0;
+  return b->ended;
 }
 
 static uint64_t now_ms(void) {

@@ -18,9 +18,9 @@ static struct mp_call *take_call(struct mp_api *api) {
   }
   call->gen++;
   call->id = ++api->next_id;
-  call->on_head_ref = LUA_NOREF;
+  call->on_head_ref = call->own_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
-  call->keep = call->gone = call->handler_over = call->failing = call->has_own = false;
+  call->keep = call->gone = call->handler_over = call->failing = false;
   mp_scope_init(&call->scope, on_scope_over);
   mp_list_append(&api->calls, &call->node);
   api->n_calls++;
@@ -29,10 +29,10 @@ static struct mp_call *take_call(struct mp_api *api) {
 
 static void give_call_back(struct mp_call *call) {
   struct mp_api *api = call->api;
-  if (call->has_own) mp_anchor_drop(api->L, call);
   call->gen++;
   mp_buf_free(&call->body);
-  if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
+  luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref); /* harmless for LUA_NOREF */
+  luaL_unref(api->L, LUA_REGISTRYINDEX, call->own_ref);
   mp_list_unlink(&call->node);
   call->next = api->free_calls;
   api->free_calls = call;
@@ -240,10 +240,9 @@ static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method
 
 /* A route without parameters is called at once; `handle`, in Lua, finds the others and answers what has no route. */
 static int l_serve(lua_State *L) {
-  struct mp_call *call = lua_touserdata(L, 1);
+  struct mp_call *call = lua_touserdata(L, 2); /* 1: the guard */
   struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
-  mp_task_guard(L);
   if (mp_routes_push(L, &api->routes, head->method, head->path)) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
@@ -275,10 +274,11 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   ex->call = call;
   api->n_requests++;
   lua_pushcfunction(task->co, l_serve);
+  mp_task_guard(task->co);
   lua_pushlightuserdata(task->co, call);
   task->on_end = on_handler_end;
   task->ctx = call;
-  mp_task_run(task, 1);
+  mp_task_run(task, 2);
 }
 
 static void on_readable(struct mp_exchange *ex) {

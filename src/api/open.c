@@ -141,7 +141,10 @@ static int p_report(lua_State *L) {
 void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback, const struct mp_error_facts *facts) {
   lua_State *L = api->L;
   struct report report = {api, facts};
-  if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) return;
+  if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) {
+    mp_log(api->log, MP_LOG_ERROR, "app", "%s error: it cannot be told: out of memory", facts->kind);
+    return;
+  }
   error = lua_absindex(from, error);
   lua_pushvalue(from, error);
   if (traceback)

@@ -31,8 +31,8 @@ static struct mp_call *check_request(lua_State *L) {
   return live_call(L, box, "req");
 }
 
-static void push_box(lua_State *L, struct mp_call *call, int meta_ref, int n_uservalues) {
-  struct mp_call_box *box = lua_newuserdatauv(L, sizeof *box, n_uservalues);
+static void push_box(lua_State *L, struct mp_call *call, int meta_ref) {
+  struct mp_call_box *box = lua_newuserdatauv(L, sizeof *box, 0);
   box->call = call;
   box->gen = call->gen;
   lua_rawgeti(L, LUA_REGISTRYINDEX, meta_ref);
@@ -40,36 +40,31 @@ static void push_box(lua_State *L, struct mp_call *call, int meta_ref, int n_use
 }
 
 void mp_call_push(lua_State *L, struct mp_call *call) {
-  push_box(L, call, call->api->request_meta, 1);
-  if (call->has_own) {
-    mp_anchor_push(L, call);
-    lua_setiuservalue(L, -2, 1);
-  }
-  push_box(L, call, call->api->response_meta, 0);
+  push_box(L, call, call->api->request_meta);
+  push_box(L, call, call->api->response_meta);
 }
 
 static void push_slice(lua_State *L, struct mp_slice s) {
   lua_pushlstring(L, s.at ? s.at : "", s.len);
 }
 
-/* The request's own table, for what is made once or set by scripts: pushed; made when there is none yet. */
-static void push_own_table(lua_State *L, int index) {
-  index = lua_absindex(L, index);
-  if (lua_getiuservalue(L, index, 1) == LUA_TTABLE) return;
-  lua_pop(L, 1);
+/* The request's own table, for what is made once or set by scripts: pushed; made when there is none yet. It goes with
+ * the request, not with the object: the error page gets objects of its own and finds it again. */
+static void push_own_table(lua_State *L) {
+  struct mp_call *call = ((struct mp_call_box *)lua_touserdata(L, 1))->call;
+  if (call->own_ref != LUA_NOREF) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->own_ref);
+    return;
+  }
   lua_createtable(L, 0, 4);
   lua_pushvalue(L, -1);
-  lua_setiuservalue(L, index, 1);
-  struct mp_call *call = ((struct mp_call_box *)lua_touserdata(L, index))->call;
-  lua_pushvalue(L, -1);
-  mp_anchor(L, call);
-  call->has_own = true;
+  call->own_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 /* The cached field, made by `make` (which pushes one value) the first time. */
 static int push_cached(lua_State *L, const char *name, void (*make)(lua_State *L, struct mp_call *call),
                        struct mp_call *call) {
-  push_own_table(L, 1);
+  push_own_table(L);
   if (lua_getfield(L, -1, name) != LUA_TNIL) return 1;
   lua_pop(L, 1);
   make(L, call);
@@ -142,7 +137,7 @@ static int push_id(lua_State *L, struct mp_call *call) {
 }
 
 static int push_own(lua_State *L, const char *name) {
-  push_own_table(L, 1);
+  push_own_table(L);
   lua_getfield(L, -1, name);
   return 1;
 }
@@ -161,7 +156,7 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
   case F_QUERY:
     return push_cached(L, "query", make_query, call);
   case F_HEADERS:
-    push_box(L, call, call->api->headers_meta, 0);
+    push_box(L, call, call->api->headers_meta);
     return 1;
   case F_PARAMS:
     return push_cached(L, "params", make_table, call);
@@ -202,7 +197,7 @@ static int l_request_newindex(lua_State *L) {
   live_call(L, box, "req");
   if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "ctx") != 0)
     return luaL_error(L, "req.%s cannot be set; keep what is yours in req.ctx", luaL_tolstring(L, 2, NULL));
-  push_own_table(L, 1);
+  push_own_table(L);
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "ctx");
   return 0;
@@ -226,7 +221,7 @@ static int l_request_tostring(lua_State *L) {
 /* core.set_params(req, table), core.set_base(req, prefix): the router's findings. */
 static int set_own(lua_State *L, const char *name) {
   check_request(L);
-  push_own_table(L, 1);
+  push_own_table(L);
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, name);
   return 0;
@@ -410,7 +405,7 @@ static int keep_body(lua_State *L, struct mp_call *call, struct mp_slice last) {
     push_slice(L, mp_buf_slice(&call->body));
   }
   mp_buf_free(&call->body);
-  push_own_table(L, 1);
+  push_own_table(L);
   lua_pushvalue(L, -2);
   lua_setfield(L, -2, "body");
   lua_pop(L, 1);

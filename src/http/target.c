@@ -2,9 +2,15 @@
 #include "http/gate.h"
 #include <arpa/inet.h>
 
+/* Leading zeros are digits too (RFC 3986 3.2.3). */
 static bool port_is_valid(struct mp_slice port) {
-  uint64_t number;
-  return port.len == 0 || (mp_decimal(port, &number) && number <= 65535);
+  unsigned number = 0;
+  for (size_t i = 0; i < port.len; i++) {
+    if (!mp_byte_is(port.at[i], MP_BYTE_DIGIT)) return false;
+    number = number * 10 + (unsigned)(port.at[i] - '0');
+    if (number > 65535) return false;
+  }
+  return true;
 }
 
 /* "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" ) (RFC 3986 3.2.2) */

@@ -20,6 +20,7 @@ static int l_keep_trace(lua_State *L) {
   if (task->cancel != MP_CANCEL_NONE && mp_is_cancelled(L, 1)) return 1;
   luaL_traceback(L, L, NULL, 1);
   mp_anchor(L, mp_trace_key(task));
+  task->has_trace = true;
   return 1;
 }
 
@@ -30,9 +31,8 @@ static int after_body(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-void mp_task_guard(lua_State *L) {
-  lua_pushcfunction(L, l_keep_trace);
-  lua_replace(L, 1);
+void mp_task_guard(lua_State *co) {
+  lua_pushcfunction(co, l_keep_trace);
 }
 
 int mp_task_call(lua_State *L, int n_args, int n_results) {
@@ -198,7 +198,8 @@ static void push_made(struct mp_task *task, lua_CFunction function, const void *
 static void forget(struct mp_task *task) {
   lua_State *L = task->sched->L;
   lua_settop(task->co, 0);
-  mp_anchor_drop(L, mp_trace_key(task));
+  if (task->has_trace) mp_anchor_drop(L, mp_trace_key(task));
+  task->has_trace = false;
   if (!task->has_cause) return;
   mp_cause_take(L, task);
   lua_pop(L, 1);

@@ -57,6 +57,7 @@ struct mp_task {
   int n_args; /* to be given at the first resume */
   uint8_t state, cancel, woken;
   bool on_walk;   /* being looked at while cycles are sought */
+  bool has_trace; /* the scheduler keeps the traceback of an error raised in it */
   bool has_cause; /* the scheduler keeps the traceback of an error that a wait raised in it */
   bool raised;    /* its function ended with an error */
   bool spent;     /* its coroutine is not to be used again */
@@ -71,10 +72,10 @@ struct mp_task {
 struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope);
 /* What runs at the bottom of a coroutine: calls the function that stands above it. A protected call, because only then
  * may the <close> variables that an error closes wait: what lua_resume itself unwinds cannot yield. A C function that
- * stands there itself uses the other two: guard takes stack place 1, then `return mp_task_call(L, n_args, n_results)`
- * with the function and its arguments on top. */
+ * stands there itself is given mp_task_guard's value as its first argument, and ends with
+ * `return mp_task_call(L, n_args, n_results)`, the function and its arguments on top. */
 int mp_task_body(lua_State *L);
-void mp_task_guard(lua_State *L);
+void mp_task_guard(lua_State *co);
 int mp_task_call(lua_State *L, int n_args, int n_results);
 
 void mp_task_run(struct mp_task *task, int n_args);   /* at once; only from the loop, never from within Lua */
