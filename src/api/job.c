@@ -199,15 +199,13 @@ static void push_buf(lua_State *L, const struct mp_buf *buf, const char *otherwi
     lua_pushstring(L, otherwise);
 }
 
-/* The error is at the top. It came from the thread's stack, which is what the log is to show. */
+/* The error is at the top. It was raised on the thread's stack: that is this task's traceback. */
 static int raise_from_thread(lua_State *L, struct mp_job *job) {
   struct mp_task *task = mp_sched_of(L)->current;
   lua_newuserdatauv(L, sizeof(struct mp_list), MP_TASK_USER_VALUES); /* stack: error cause */
   lua_pushvalue(L, -2);
   lua_setiuservalue(L, -2, MP_TASK_VALUE);
-  lua_pushstring(L, job->spawned_at);
-  lua_setiuservalue(L, -2, MP_TASK_SPAWNED_AT);
-  push_buf(L, &job->trace, "(no traceback)");
+  push_buf(L, &job->trace, "(no traceback)"); /* not spawned anywhere: it stands for the task's own */
   lua_setiuservalue(L, -2, MP_TASK_TRACEBACK);
   mp_cause_set(L, task);
   return lua_error(L);
@@ -328,6 +326,7 @@ static int start(lua_State *L, struct box *box, struct mp_scope *scope) {
   lua_setiuservalue(L, -2, MP_TASK_SPAWNED_AT);
   if (!lua_checkstack(task->co, 4)) return luaL_error(L, "%s: not enough memory", job->crew->kind);
   task->object->kind = job->crew->kind;
+  lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_body);
   lua_pushlightuserdata(task->co, job);
   task->n_args = 2;

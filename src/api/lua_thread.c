@@ -107,7 +107,7 @@ static struct mp_lua_thread *open_thread(const struct mp_crew *crew, struct mp_b
   t->L = lua_newstate(allocate, t);
   if (!t->L) goto no_memory;
   lua_atpanic(t->L, on_panic);
-  mp_sched_init(&t->sched, t->L, NULL);
+  if (mp_sched_init(&t->sched, t->L, NULL) < 0) goto no_memory;
   t->sched.ctx = t;
   lua_pushcfunction(t->L, p_open);
   lua_pushlightuserdata(t->L, t);
@@ -117,6 +117,7 @@ static struct mp_lua_thread *open_thread(const struct mp_crew *crew, struct mp_b
   mp_lua_thread_close(t);
   return NULL;
 no_memory:
+  if (t && t->L) lua_close(t->L);
   free(t);
   mp_buf_addf(why, "%s: cannot open a Lua state: not enough memory", crew->kind);
   return NULL;

@@ -295,6 +295,7 @@ static void on_settled(struct mp_child *child) {
   }
   tell_lost(p);
   log_end(p);
+  mp_child_take_rest(child);
   mp_pipes_settle(p);
   mp_list_unlink(&p->owned.node);
   mp_waitable_settle(&p->end, false);

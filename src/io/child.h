@@ -107,6 +107,9 @@ int mp_child_signal(struct mp_child *child, int signo, bool group);
 /* The ladder: TERM and CONT to the group, after grace_ms KILL. Harmless when stopping or ended. */
 void mp_child_stop(struct mp_child *child, uint64_t grace_ms);
 
+/* In on_settled: what the pipes still hold is handed to on_output now, before the child is closed. */
+void mp_child_take_rest(struct mp_child *child);
+
 /* Frees everything on the loop; a child that still runs is killed with its group and reaped first. */
 void mp_child_close(struct mp_child *child);
 
