@@ -31,9 +31,17 @@ function M.process(held, id, method, ...)
   return process[method](process, ...)
 end
 
+-- A stream that gives itself, for chaining, cannot cross: it is `true` on the way.
+local function without(stream, first, ...)
+  if first == stream then
+    return true
+  end
+  return first, ...
+end
+
 function M.stream(held, id, name, method, ...)
   local stream = find(held, id)[name]
-  return stream[method](stream, ...)
+  return without(stream, stream[method](stream, ...))
 end
 
 return M

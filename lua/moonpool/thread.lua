@@ -32,7 +32,15 @@ local function stream_call(name)
   end
 end
 
-local stream = { read = stream_call "read", write = stream_call "write", close = stream_call "close" }
+local function write(self, ...)
+  local ok, message, code = core.ask("stream", self._id, self._name, "write", ...)
+  if ok then
+    return self
+  end
+  return nil, message, code
+end
+
+local stream = { read = stream_call "read", write = write, close = stream_call "close" }
 local stream_meta = { __index = stream, __close = stream.close }
 
 function stream.lines(self)

@@ -289,9 +289,9 @@ static int after_park(lua_State *L, int status, lua_KContext ctx) {
 
 /* stack: job held */
 static int wait_for_job(lua_State *L, struct mp_job *job) {
+  mp_wait_check(L, job->crew->kind); /* a cancel comes first: its job may have been dropped */
   if (job->finished) return deliver(L, job);
   if (job->asking) return serve(L, job);
-  mp_wait_check(L, job->crew->kind);
   mp_wake_arm(&job->wake, mp_sched_of(L)->current);
   return mp_park(L, -1, after_park, 0);
 }

@@ -75,11 +75,20 @@ static void on_pause_over(struct mp_timer *timer) {
   begin(MP_CONTAINER(timer, struct mp_service, pause));
 }
 
+/* NULL without memory: the reason is left out then. */
+static char *copy_of(struct mp_slice text) {
+  char *copy = malloc(text.len + 1);
+  if (!copy) return NULL;
+  memcpy(copy, text.at, text.len);
+  copy[text.len] = '\0';
+  return copy;
+}
+
 static void go_down(struct mp_service *s, const struct mp_job *job) {
   struct mp_slice text = MP_SLICE("it failed to load");
   mp_transfer_is_text(mp_buf_slice(&job->out), &text);
   free(s->why);
-  s->why = strndup(text.at, text.len);
+  s->why = copy_of(text);
   s->ready = false;
   s->down = true;
   s->pause_ms = s->pause_ms ? s->pause_ms * 2 : FIRST_PAUSE_MS;
