@@ -6,7 +6,7 @@ local wait = require "spec.support.wait"
 local app = [[
 local moonpool = require "moonpool"
 local app = moonpool.app()
-local counter = moonpool.service("counter", { grace = 0.2, max_memory = 32 * 1024 * 1024 })
+local counter = moonpool.service("counter", { grace = 0.6, max_memory = 32 * 1024 * 1024 })
 local services = { counter = counter }
 local told = {}
 
@@ -53,8 +53,8 @@ app:get("/short", function(_, res)
 end)
 app:get("/stop/:module", function(req, res)
   local svc = services[req.params.module]
-  local running, queued = svc:call("nap", 0.1), svc:call("add", 1)
-  moonpool.sleep(0.03)
+  local running, queued = svc:call("nap", 0.4), svc:call("add", 1)
+  moonpool.sleep(0.2)
   svc:stop()
   svc:stop()
   local _, a = pcall(running.wait, running)

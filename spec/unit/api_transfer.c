@@ -114,16 +114,18 @@ static void plain_values_cross(void **state) {
   cross(state, "return nil, nil", "return select('#', ...) == 2");
   cross(state, "return true, false, nil, 'a\\0b', ''",
         "local a, b, c, d, e = ... return a == true and b == false and c == nil and d == 'a\\0b' and e == ''");
-  cross(state, "return math.maxinteger, math.mininteger, 2^53, -0.0, 1/0, 0/0",
-        "local a, b, c, d, e, f = ... return math.type(a) == 'integer' and a == math.maxinteger and b == math.mininteger "
-        "and math.type(c) == 'float' and 1/d == -1/0 and e == 1/0 and f ~= f");
+  cross(
+      state, "return math.maxinteger, math.mininteger, 2^53, -0.0, 1/0, 0/0",
+      "local a, b, c, d, e, f = ... return math.type(a) == 'integer' and a == math.maxinteger and b == math.mininteger "
+      "and math.type(c) == 'float' and 1/d == -1/0 and e == 1/0 and f ~= f");
   cross(state, "return ('x'):rep(1000000)", "return ... == ('x'):rep(1000000)");
   cross(state, "return cancelled, json.null", "local a, b = ... return a == cancelled and b == json.null");
 }
 
 static void tables_cross_with_what_they_share(void **state) {
   cross(state, "return { 1, 2, nil, 4, x = { y = { z = 'deep' } }, [1.5] = true, [false] = 1 }",
-        "local t = ... return t[1] == 1 and t[3] == nil and t[4] == 4 and t.x.y.z == 'deep' and t[1.5] and t[false] == 1");
+        "local t = ... return t[1] == 1 and t[3] == nil and t[4] == 4 and t.x.y.z == 'deep' and t[1.5] and t[false] == "
+        "1");
   cross(state, "local a = {} local t = { a, a, { a } } t.me = t t[a] = 'key' return t, a",
         "local t, a = ... return t[1] == a and t[2] == a and t[3][1] == a and t.me == t and t[a] == 'key'");
   cross(state, "return json.array {}, {}", "local a, b = ... return json.encode(a) == '[]' and json.encode(b) == '{}'");
@@ -150,8 +152,7 @@ static void the_rest_is_refused_by_name(void **state) {
 #define ONLY "; only nil, booleans, numbers, strings, plain tables and Lua functions cross"
   refused(state, "return 1, coroutine.create(print)", "spec: value 2 is a thread (coroutine)" ONLY);
   refused(state, "return io.stdout", "spec: value 1 is a userdata (FILE*)" ONLY);
-  refused(state, "return { a = { 1, io.stdout } }",
-          "spec: item 2 of field 'a' of value 1 is a userdata (FILE*)" ONLY);
+  refused(state, "return { a = { 1, io.stdout } }", "spec: item 2 of field 'a' of value 1 is a userdata (FILE*)" ONLY);
   refused(state, "return setmetatable({}, {})", "spec: value 1 is a table with a metatable" ONLY);
   refused(state, "local co = coroutine.create(print) return function() return co end",
           "spec: upvalue 'co' of value 1 is a thread (coroutine)" ONLY);

@@ -2,9 +2,10 @@
  *
  *   Lua calls ─► values packed ─► queued ─► thread: unpack, run, pack ─► loop ─► the task gets the values
  *
- * A job has a task, which belongs to the scope of whoever made it and waits for the job: results, errors, cancelling and
- * reports are those of any task. What a thread asks of the loop (a process, above all) is done by that task. A cancelled
- * task does not wait for its job: that is dropped from the queue, or stopped, or left behind with its thread. */
+ * A job has a task, which belongs to the scope of whoever made it and waits for the job: results, errors, cancelling
+ * and reports are those of any task. What a thread asks of the loop (a process, above all) is done by that task. A
+ * cancelled task does not wait for its job: that is dropped from the queue, or stopped, or left behind with its thread.
+ */
 #ifndef MP_API_JOB_H
 #define MP_API_JOB_H
 
@@ -38,29 +39,29 @@ enum { MP_STOP_ASKED = 1, MP_STOP_INSISTED };
 
 struct mp_job {
   struct mp_work work;
-  struct mp_crew *crew;    /* borrowed: outlives it */
-  struct mp_list node;     /* of crew->jobs */
-  struct mp_job **box;     /* borrowed: the place in the userdata that still owns it; NULL once started */
+  struct mp_crew *crew; /* borrowed: outlives it */
+  struct mp_list node;  /* of crew->jobs */
+  struct mp_job **box;  /* borrowed: the place in the userdata that still owns it; NULL once started */
   /* The loop's. */
-  struct mp_wake wake;     /* the task */
-  struct mp_owned owned;   /* of the task */
-  struct mp_waiter room;   /* while its maker waits for room in the queue */
+  struct mp_wake wake;   /* the task */
+  struct mp_owned owned; /* of the task */
+  struct mp_waiter room; /* while its maker waits for room in the queue */
   struct mp_timer patience;
   uint64_t submitted_ms;
   char spawned_at[96];
-  uint8_t rung;            /* of the ladder that ends it */
-  bool finished;           /* no thread has it any more */
-  bool released;           /* no task waits for it any more */
-  bool asking;             /* its thread waits for an answer */
-  bool behind;             /* it did not come back in time */
+  uint8_t rung;  /* of the ladder that ends it */
+  bool finished; /* no thread has it any more */
+  bool released; /* no task waits for it any more */
+  bool asking;   /* its thread waits for an answer */
+  bool behind;   /* it did not come back in time */
   /* Its thread's from submit to done, the loop's before and afterwards. */
-  struct mp_buf in;        /* owned: the function and its arguments */
-  struct mp_buf out;       /* owned: results, or the error */
-  struct mp_buf trace;     /* owned: the traceback of the error, or of where it was stopped */
-  char at[96];             /* where it was stopped: "app.lua:12" */
-  uint64_t max_memory;     /* of the Lua state while it runs; 0: no limit */
-  uint8_t outcome;         /* enum mp_job_outcome */
-  bool loads;              /* of a service: loads the module, also if that failed before */
+  struct mp_buf in;    /* owned: the function and its arguments */
+  struct mp_buf out;   /* owned: results, or the error */
+  struct mp_buf trace; /* owned: the traceback of the error, or of where it was stopped */
+  char at[96];         /* where it was stopped: "app.lua:12" */
+  uint64_t max_memory; /* of the Lua state while it runs; 0: no limit */
+  uint8_t outcome;     /* enum mp_job_outcome */
+  bool loads;          /* of a service: loads the module, also if that failed before */
   bool load_failed;
   /* A question to the loop: the thread's, but from post to answer the loop's. */
   struct mp_post asked;
@@ -70,7 +71,8 @@ struct mp_job {
 };
 
 /* crew.c */
-/* 0, or -ENOMEM (of memory or descriptors); with `crew` all zero but for kind, module and the callbacks. `name` is borrowed. */
+/* 0, or -ENOMEM (of memory or descriptors); with `crew` all zero but for kind, module and the callbacks. `name` is
+ * borrowed. */
 int mp_crew_open(lua_State *L, struct mp_crew *crew, const char *name, unsigned threads);
 /* Its threads end; queued jobs fail with `why`, running ones are stopped. */
 void mp_crew_retire(struct mp_crew *crew, const char *why);

@@ -13,10 +13,10 @@ struct mp_lua_thread {
   struct mp_sched sched; /* without a loop: it knows which coroutine runs, and nothing in it can wait */
   struct mp_job *job;    /* borrowed while it runs */
   struct mp_log log;
-  size_t used, most;     /* bytes; most 0: no limit */
-  int module_ref;        /* of a service: its table */
-  bool unwinding;        /* the job is over, its <close> variables run */
-  bool failed;           /* the module could not be loaded: the reason is in the registry under the key `failed` */
+  size_t used, most; /* bytes; most 0: no limit */
+  int module_ref;    /* of a service: its table */
+  bool unwinding;    /* the job is over, its <close> variables run */
+  bool failed;       /* the module could not be loaded: the reason is in the registry under the key `failed` */
 };
 
 enum { SLACK = 256 * 1024, MUCH = 16 * 1024 * 1024 };
@@ -274,8 +274,7 @@ static int l_run(lua_State *L) {
 /* Pushes the error: of the function, or of a __close that came after it. */
 static void push_error(lua_State *L, lua_State *co, int status, int closed, const struct mp_job *job) {
   if (status == LUA_ERRMEM && job->max_memory) {
-    lua_pushfstring(L, "%s: not enough memory: max_memory is %I bytes", job->crew->kind,
-                    (lua_Integer)job->max_memory);
+    lua_pushfstring(L, "%s: not enough memory: max_memory is %I bytes", job->crew->kind, (lua_Integer)job->max_memory);
   } else if (closed != LUA_OK) {
     lua_pushvalue(co, -1);
     lua_xmove(co, L, 1);

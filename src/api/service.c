@@ -15,13 +15,13 @@
 enum { FIRST_PAUSE_MS = 100, LONGEST_PAUSE_MS = 10000, GRACE_MS = 2000 };
 
 struct mp_service {
-  struct mp_crew crew;      /* first */
-  struct mp_service **box;  /* borrowed: the place in the userdata; NULL once that is gone */
-  struct mp_soon begin;     /* load the module */
-  struct mp_timer pause;    /* before the next try */
+  struct mp_crew crew;     /* first */
+  struct mp_service **box; /* borrowed: the place in the userdata; NULL once that is gone */
+  struct mp_soon begin;    /* load the module */
+  struct mp_timer pause;   /* before the next try */
   uint64_t pause_ms;
   uint64_t max_memory;
-  char *why;                /* owned: why it is down */
+  char *why; /* owned: why it is down */
   char created_at[96];
   bool ready, down;
 };

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <math.h>
 
-
 /* moonpool.core of a thread's state: what needs no loop, and `ask`, which has the loop do what only it may. The thread
  * waits, and nothing else does. */
 
@@ -53,8 +52,8 @@ static int l_yieldable(lua_State *L) {
 }
 
 void mp_thread_core_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"ask", l_ask},         {"sleep", l_sleep},         {"now", mp_l_now},
-                                       {"time", mp_l_time},    {"running", l_running},     {"yieldable", l_yieldable},
+  static const luaL_Reg functions[] = {{"ask", l_ask},      {"sleep", l_sleep},     {"now", mp_l_now},
+                                       {"time", mp_l_time}, {"running", l_running}, {"yieldable", l_yieldable},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

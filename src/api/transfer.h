@@ -49,11 +49,11 @@ enum mp_transfer_tag {
   MP_TAG_INTEGER = 'i',
   MP_TAG_FLOAT = 'd',
   MP_TAG_STRING = 's',
-  MP_TAG_TABLE = 'T',     /* kind, array and hash sizes, pairs, MP_TAG_END; is numbered */
-  MP_TAG_FUNCTION = 'F',  /* code, upvalues; is numbered */
-  MP_TAG_AGAIN = 'a',     /* the number of a table or function that stands in the bytes already */
-  MP_TAG_SHARED = 'S',    /* an upvalue: that of a function that stands in the bytes already, number and place */
-  MP_TAG_NAMED = 'N',     /* known to both sides by this name */
+  MP_TAG_TABLE = 'T',    /* kind, array and hash sizes, pairs, MP_TAG_END; is numbered */
+  MP_TAG_FUNCTION = 'F', /* code, upvalues; is numbered */
+  MP_TAG_AGAIN = 'a',    /* the number of a table or function that stands in the bytes already */
+  MP_TAG_SHARED = 'S',   /* an upvalue: that of a function that stands in the bytes already, number and place */
+  MP_TAG_NAMED = 'N',    /* known to both sides by this name */
   MP_TAG_NULL = '0',
   MP_TAG_CANCELLED = 'c',
   MP_TAG_END = 'e'

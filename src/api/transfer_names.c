@@ -9,8 +9,8 @@ static const char names_key; /* its address is the key in the registry */
 
 /* Libraries whose every function is known on both sides, Lua functions too (moonpool replaces some of Lua's own). */
 static bool is_library(const char *module) {
-  static const char *const libraries[] = {"_G",     "string", "table", "math",     "os",           "io",
-                                          "debug",  "utf8",   "package", "coroutine", "moonpool"};
+  static const char *const libraries[] = {"_G",    "string", "table",   "math",      "os",      "io",
+                                          "debug", "utf8",   "package", "coroutine", "moonpool"};
   for (unsigned i = 0; i < sizeof libraries / sizeof *libraries; i++)
     if (strcmp(libraries[i], module) == 0) return true;
   return false;

@@ -16,11 +16,11 @@ struct packing {
   lua_State *L;
   const struct mp_transfer_words *words;
   struct mp_buf *out;
-  int seen;          /* stack place: table or function -> its number; upvalue's id -> { function, place } */
-  int names;         /* stack place of mp_transfer_names; 0: not asked for yet */
-  int item;          /* which one */
+  int seen;  /* stack place: table or function -> its number; upvalue's id -> { function, place } */
+  int names; /* stack place of mp_transfer_names; 0: not asked for yet */
+  int item;  /* which one */
   lua_Integer n_numbered;
-  bool lenient;      /* metatables are dropped */
+  bool lenient; /* metatables are dropped */
 };
 
 static void pack_value(struct packing *p, int index, const struct place *place);

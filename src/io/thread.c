@@ -8,12 +8,12 @@
 #include <unistd.h>
 
 struct mp_thread {
-  struct mp_list node;         /* of `threads`, `over` or nothing */
-  struct mp_threads *pool;     /* borrowed: outlives it */
+  struct mp_list node;     /* of `threads`, `over` or nothing */
+  struct mp_threads *pool; /* borrowed: outlives it */
   pthread_t id;
-  pthread_cond_t answered;     /* what its work waits for */
+  pthread_cond_t answered;           /* what its work waits for */
   _Atomic(struct mp_work *) current; /* borrowed; written and read by this thread alone, also in its signal handler */
-  void *place;                 /* owned by the room above */
+  void *place;                       /* owned by the room above */
   unsigned number;
   bool behind;
 };
@@ -23,16 +23,16 @@ struct mp_threads {
   struct mp_threads_setup setup;
   uv_async_t async;
   pthread_mutex_t lock;
-  pthread_cond_t more;         /* for idle threads: work, or the end */
-  pthread_cond_t fewer;        /* for close: a thread has ended */
+  pthread_cond_t more;  /* for idle threads: work, or the end */
+  pthread_cond_t fewer; /* for close: a thread has ended */
   struct mp_list queue;
   struct mp_list posts;
-  struct mp_list live, over;   /* threads; those that have ended wait to be joined */
+  struct mp_list live, over; /* threads; those that have ended wait to be joined */
   unsigned n_queued, n_idle, n_live, n_behind, n_running;
-  unsigned n_started;          /* ever: their numbers */
+  unsigned n_started; /* ever: their numbers */
   bool wants_room, has_room;
   bool retiring;
-  bool closed;                 /* the loop is not to be touched any more */
+  bool closed; /* the loop is not to be touched any more */
   bool closing_async;
 };
 
@@ -314,7 +314,8 @@ void mp_threads_close(struct mp_threads *pool, unsigned most_ms) {
   pthread_mutex_lock(&pool->lock);
   pool->retiring = true;
   pthread_cond_broadcast(&pool->more);
-  while (pool->n_live > 0 && pthread_cond_timedwait(&pool->fewer, &pool->lock, &until) == 0) {}
+  while (pool->n_live > 0 && pthread_cond_timedwait(&pool->fewer, &pool->lock, &until) == 0) {
+  }
   leave_all_behind(pool);
   pthread_mutex_unlock(&pool->lock);
   run_posts(pool);
@@ -465,7 +466,6 @@ void mp_threads_look(struct mp_threads *pool, struct mp_threads_facts *facts) {
   facts->running = pool->n_running;
   facts->queued = pool->n_queued;
   facts->left_behind = pool->n_behind;
-  facts->oldest_ms =
-      mp_list_empty(&pool->queue) ? 0 : MP_CONTAINER(pool->queue.next, struct mp_work, node)->queued_ms;
+  facts->oldest_ms = mp_list_empty(&pool->queue) ? 0 : MP_CONTAINER(pool->queue.next, struct mp_work, node)->queued_ms;
   pthread_mutex_unlock(&pool->lock);
 }

@@ -38,18 +38,18 @@ struct mp_work {
   struct mp_threads *threads;    /* borrowed from submit to done */
   struct mp_thread *thread;      /* borrowed while it runs */
   struct mp_post post;
-  uint64_t queued_ms;            /* of the loop's clock */
-  _Atomic int stop;              /* 0: go on; what else it says is between `run` and whoever interrupts */
+  uint64_t queued_ms; /* of the loop's clock */
+  _Atomic int stop;   /* 0: go on; what else it says is between `run` and whoever interrupts */
 };
 
 struct mp_threads_setup {
-  struct mp_loop *loop;               /* borrowed */
-  const char *name;                   /* of the threads: at most 11 bytes, a number follows */
-  unsigned most, bound;               /* threads; works in the queue */
-  void (*leave)(void *place);         /* on a thread that ends, with what it kept; not called with NULL */
-  void (*on_room)(void *ctx);         /* something was taken from a queue that was found full; may be NULL */
-  void (*on_closed)(void *ctx);       /* it is gone, after mp_threads_retire; may be NULL */
-  void *ctx;                          /* borrowed: of on_room and on_closed */
+  struct mp_loop *loop;         /* borrowed */
+  const char *name;             /* of the threads: at most 11 bytes, a number follows */
+  unsigned most, bound;         /* threads; works in the queue */
+  void (*leave)(void *place);   /* on a thread that ends, with what it kept; not called with NULL */
+  void (*on_room)(void *ctx);   /* something was taken from a queue that was found full; may be NULL */
+  void (*on_closed)(void *ctx); /* it is gone, after mp_threads_retire; may be NULL */
+  void *ctx;                    /* borrowed: of on_room and on_closed */
 };
 
 /* NULL: out of memory or descriptors. */
