@@ -2,19 +2,27 @@
 
 local core = require "moonpool.core"
 local app = require "moonpool.app"
+local limit = require "moonpool.limit"
 
 local M = {
+  after = core.after,
   app = app.new,
   background = core.background,
   cancelled = core.cancelled,
+  channel = core.channel,
   escape = core.escape,
+  every = core.every,
   json = core.json,
+  limit = limit.new,
   log = require "moonpool.logging",
   now = core.now,
   offload = core.offload,
   random = core.random,
+  read_file = core.read_file,
   run = core.run,
   running = core.running,
+  scope = core.scope,
+  semaphore = core.semaphore,
   service = core.service,
   settings = core.settings,
   sleep = core.sleep,
@@ -26,6 +34,7 @@ local M = {
   wait_all = core.wait_all,
   wait_any = core.wait_any,
   worker = core.worker,
+  write_file = core.write_file,
 }
 
 return M

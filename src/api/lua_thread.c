@@ -2,6 +2,7 @@
 #include "api/process.h"
 #include "api/transfer.h"
 #include "sched/coro.h"
+#include "sched/trace.h"
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,11 +137,11 @@ static void keep_place(lua_State *L, struct mp_lua_thread *t, lua_Debug *ar) {
   struct mp_job *job = t->job;
   lua_getinfo(L, "Sl", ar);
   snprintf(job->at, sizeof job->at, "%s:%d", ar->short_src, ar->currentline);
-  luaL_traceback(L, L, NULL, 0);
+  mp_traceback(L, L, NULL, 0);
   keep_text(L, &job->trace);
   lua_pop(L, 1);
   for (struct mp_frame *frame = t->sched.frames; frame; frame = frame->outer) {
-    luaL_traceback(L, frame->from, "\nin a coroutine that was resumed by", 0);
+    mp_traceback(L, frame->from, "\nin a coroutine that was resumed by", 0);
     keep_text(L, &job->trace);
     lua_pop(L, 1);
   }
@@ -181,7 +182,7 @@ static bool was_stopped(const struct mp_job *job) {
 
 static int with_traceback(lua_State *L) {
   struct mp_job *job = mp_lua_thread_of(L)->job;
-  luaL_traceback(L, L, NULL, 1);
+  mp_traceback(L, L, NULL, 1);
   if (mp_buf_len(&job->trace) == 0) keep_text(L, &job->trace);
   lua_settop(L, 1);
   return 1;
@@ -288,7 +289,7 @@ static int p_end(lua_State *L) {
   struct mp_lua_thread *t = mp_lua_thread_of(L);
   lua_State *co = lua_tothread(L, 1);
   if (mp_buf_len(&t->job->trace) == 0) {
-    luaL_traceback(L, co, NULL, 0);
+    mp_traceback(L, co, NULL, 0);
     keep_text(L, &t->job->trace);
     lua_pop(L, 1);
   }

@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 struct mp_config {
-  char *app;          /* owned: the file or folder of the app */
-  char **listen;      /* owned, each too */
+  char *app;     /* owned: the file or folder of the app */
+  char **listen; /* owned, each too */
   unsigned n_listen;
   unsigned backlog, max_connections;
-  unsigned workers;   /* `auto` resolved */
+  unsigned workers; /* `auto` resolved */
   unsigned threads, max_procs;
   double timeout, request_timeout, boot_timeout, graceful_timeout, drain_idle; /* seconds */
   double keep_alive, header_timeout, body_timeout, write_timeout;              /* seconds */
@@ -31,7 +31,7 @@ struct mp_config {
   bool proxy_protocol, server_header, compress;
   char *control_socket, *metrics_listen, *health; /* owned; NULL: off */
   bool dev;
-  char *lua_dir; /* owned; NULL: the embedded one */
+  char *lua_dir;  /* owned; NULL: the embedded one */
   char *settings; /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
 };
 

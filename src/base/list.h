@@ -12,7 +12,7 @@ struct mp_list {
   struct mp_list *prev; /* borrowed, as long as the member is linked */
 };
 
-#define MP_CONTAINER(node, type, member) ((type *)(void *)((char *)(uintptr_t)(node) - offsetof(type, member)))
+#define MP_CONTAINER(node, type, member) ((type *)(void *)((char *)(uintptr_t)(node)-offsetof(type, member)))
 
 static inline void mp_list_init(struct mp_list *l) {
   l->next = l->prev = l;

@@ -14,10 +14,10 @@
 enum mp_log_level { MP_LOG_DEBUG, MP_LOG_INFO, MP_LOG_WARN, MP_LOG_ERROR };
 
 struct mp_log {
-  int fd;                   /* borrowed for the life of the process; usually 2 */
-  enum mp_log_level least;  /* quieter events are dropped */
-  bool json;                /* one object a line instead of text */
-  uint64_t lost;            /* lines that could not be written */
+  int fd;                  /* borrowed for the life of the process; usually 2 */
+  enum mp_log_level least; /* quieter events are dropped */
+  bool json;               /* one object a line instead of text */
+  uint64_t lost;           /* lines that could not be written */
 };
 
 /* "info" and the like; false when there is no such level. */

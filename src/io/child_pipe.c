@@ -67,8 +67,8 @@ static void on_drained(struct mp_stream *stream) {
 static void on_broken(struct mp_stream *stream, int err) {
   struct mp_child_stream *s = pipe_of(stream);
   if (err != -EPIPE)
-    mp_log(stream->loop->log, MP_LOG_WARN, "io", "input of a process cut short pid=%d error=%d", s->child->proc.pid,
-           err);
+    mp_log(mp_stream_loop(stream)->log, MP_LOG_WARN, "io", "input of a process cut short pid=%d error=%d",
+           s->child->proc.pid, err);
   close_input(s);
   mp_child_advance(s->child);
 }
@@ -186,9 +186,7 @@ static uint32_t bytes_in(const struct mp_child_stream *s) {
 static void take_the_rest(struct mp_child_stream *s) {
   struct mp_loop *loop = s->child->loop;
   uint32_t left = bytes_in(s);
-  bool wanted = s->wanted;
   while (left > 0 && !s->ended) {
-    s->wanted = wanted; /* whoever takes it may ask for a pause, which there is no time for */
     ssize_t n = read(mp_stream_fd(&s->stream), loop->scratch, left < MP_LOOP_SCRATCH ? left : MP_LOOP_SCRATCH);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
@@ -217,15 +215,6 @@ void mp_child_pipes_finish(struct mp_child *child) {
   if (child->pipes[0]) close_input(child->pipes[0]);
   finish_pipe(child->pipes[1]);
   finish_pipe(child->pipes[2]);
-}
-
-void mp_child_take_rest(struct mp_child *child) {
-  for (int i = 1; i < 3; i++) {
-    struct mp_child_stream *s = child->pipes[i];
-    if (is_over(s) || s->collect || s->discard) continue;
-    s->wanted = true;
-    take_the_rest(s);
-  }
 }
 
 static void tell_input(struct mp_child *child, struct mp_child_stream *s) {
@@ -298,6 +287,13 @@ void mp_child_discard(struct mp_child *child, enum mp_child_pipe which) {
   if (!s || s->stream.closing) return;
   s->discard = true;
   mp_stream_read_start(&s->stream); /* fails only when closing */
+}
+
+void mp_child_take_rest(struct mp_child *child, enum mp_child_pipe which) {
+  struct mp_child_stream *s = output_of(child, which);
+  if (!s || is_over(s)) return;
+  s->wanted = true;
+  take_the_rest(s);
 }
 
 void mp_child_drain(struct mp_child *child) {

@@ -1,8 +1,8 @@
 /* timer.h - many restartable timers on one clock.
  * A timer is 32 bytes inside its owner; starting and stopping cost a step in a heap and never fail once the owner was
  * registered by mp_timer_init. on_fire may restart, stop or free its own timer. Times are milliseconds of the loop's
- * monotonic clock. The heap itself knows no clock: it asks the one it was given, so that tests can hand it any time they
- * like. */
+ * monotonic clock. The heap itself knows no clock: it asks the one it was given, so that tests can hand it any time
+ * they like. */
 #ifndef MP_IO_TIMER_H
 #define MP_IO_TIMER_H
 
@@ -19,7 +19,7 @@ struct mp_timer {
 struct mp_timers {
   struct mp_timer **heap; /* owned; each entry is borrowed from its owner while started */
   uint32_t len, cap;
-  uint32_t reserved;      /* timers that were initialised and not deinitialised */
+  uint32_t reserved; /* timers that were initialised and not deinitialised */
   const struct mp_timers_clock *clock;
 };
 
