@@ -27,11 +27,6 @@ app:get("/epipe", function(_, res)
   p:stop()
   res:text(tostring(ok) .. " " .. tostring(code))
 end)
-app:get("/late", function(_, res)
-  local p = assert(moonpool.spawn { "sh", "-c", "echo early; echo words >&2", stdout = "pipe", stderr = "pipe" })
-  moonpool.sleep(0.3)
-  res:text(p.stdout:read "a" .. p.stderr:read() .. tostring(p.stderr:read()) .. p:wait().code)
-end)
 app:get("/both", function(_, res)
   local r = moonpool.run { "sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done" }
   local out, err = 0, 0
@@ -192,10 +187,6 @@ describe("a process's stream", function()
     assert.is_true(proc.rss(worker) - before < 4096)
     says("/release", "ok")
     assert.is_false(proc.alive(pid))
-  end)
-
-  it("that came before the end is there for whoever reads after it", function()
-    says("/late", "early\nwords\nnil0")
   end)
 
   it("beyond max_output is read and thrown away; the status stays the child's (row 12)", function()
