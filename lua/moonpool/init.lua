@@ -14,13 +14,16 @@ local M = {
   every = core.every,
   json = core.json,
   limit = limit.new,
+  log = require "moonpool.logging",
   now = core.now,
+  offload = core.offload,
   random = core.random,
   read_file = core.read_file,
   run = core.run,
   running = core.running,
   scope = core.scope,
   semaphore = core.semaphore,
+  service = core.service,
   settings = core.settings,
   sleep = core.sleep,
   spawn = core.spawn,
@@ -33,18 +36,5 @@ local M = {
   worker = core.worker,
   write_file = core.write_file,
 }
-
-M.log = {}
-for _, level in ipairs { "debug", "info", "warn", "error" } do
-  --- moonpool.log.info(message[, fields]): one line.
-  M.log[level] = function(message, fields)
-    if type(message) ~= "string" then
-      error(("log.%s: the message must be a string, got %s"):format(level, type(message)), 2)
-    elseif fields ~= nil and type(fields) ~= "table" then
-      error(("log.%s: the fields must be a table, got %s"):format(level, type(fields)), 2)
-    end
-    core.log(level, message, fields)
-  end
-end
 
 return M

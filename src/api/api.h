@@ -37,6 +37,8 @@ struct mp_api {
   uint64_t lost_told_ms;      /* when a lost status was last logged with its advice */
   uint64_t next_id;           /* of requests */
   char id_prefix[17];         /* random, one a worker */
+  struct mp_list crews;       /* threads with Lua states of their own: that of offload, and a service each */
+  struct mp_crew *offload;    /* borrowed from crews; NULL before the first offload */
   struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
   bool retiring;              /* a drain has begun: timers fire no more */
@@ -89,7 +91,7 @@ void mp_push_caller(lua_State *L);
 /* Told once of every error that nobody took: writes the line, then calls the app's on_error. Index of the error value
  * and of its traceback (0: none) on L; the rest may be NULL. */
 struct mp_error_facts {
-  const char *kind; /* "handler", "task", "timer", "process", "load" */
+  const char *kind; /* "handler", "task", "timer", "offload", "service", "process", "load" */
   const struct mp_call *call;
   const char *spawned_at;
 };
@@ -129,14 +131,27 @@ void mp_tasks_open(lua_State *L);
 void mp_process_open(lua_State *L);
 void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
-void mp_logging_open(lua_State *L);
-void mp_match_open(lua_State *L);
+void mp_logging_open(lua_State *L, struct mp_log *log);
 void mp_native_open(lua_State *L);
+void mp_offload_open(lua_State *L);
+void mp_service_open(lua_State *L);
+void mp_match_open(lua_State *L);
 void mp_scopes_open(lua_State *L);
 void mp_timers_open(lua_State *L);
 void mp_files_open(lua_State *L);
 void mp_sinks_open(lua_State *L);
 void mp_multipart_open(lua_State *L);
+
+/* open.c: the parts of the core that need no loop; `log` and what `setup` points to outlive the state. */
+void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct mp_log *log);
+void mp_searcher_open(lua_State *L, const struct mp_config *config);
+
+/* crew.c: the threads end; what does not come back is left behind. */
+void mp_crews_close(struct mp_api *api);
+
+/* tasks.c: moonpool.now, moonpool.time: also of threads. */
+int mp_l_now(lua_State *L);
+int mp_l_time(lua_State *L);
 
 /* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
 static inline void *mp_test_type(lua_State *L, int index, const void *type) {

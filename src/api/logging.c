@@ -24,9 +24,9 @@ static void add_field(lua_State *L, int line) {
 /* core.log(level, message[, fields]): one line; fields are key=value pairs behind it. */
 static int l_log(lua_State *L) {
   enum mp_log_level level;
-  struct mp_api *api = mp_api_of(L);
+  struct mp_log *log = lua_touserdata(L, lua_upvalueindex(1));
   if (!mp_log_level_named(luaL_checkstring(L, 1), &level)) return luaL_argerror(L, 1, "no such log level");
-  if (!mp_log_wants(api->log, level)) return 0;
+  if (!mp_log_wants(log, level)) return 0;
   lua_settop(L, 3);
   luaL_tolstring(L, 2, NULL); /* stack: level message fields line */
   if (lua_istable(L, 3)) {
@@ -35,11 +35,12 @@ static int l_log(lua_State *L) {
   }
   struct mp_slice line;
   line.at = lua_tolstring(L, 4, &line.len);
-  mp_log_detail(api->log, level, "app", line, mp_slice("", 0));
+  mp_log_detail(log, level, "app", line, mp_slice("", 0));
   return 0;
 }
 
-void mp_logging_open(lua_State *L) {
-  lua_pushcfunction(L, l_log);
+void mp_logging_open(lua_State *L, struct mp_log *log) {
+  lua_pushlightuserdata(L, log);
+  lua_pushcclosure(L, l_log, 1);
   lua_setfield(L, -2, "log");
 }

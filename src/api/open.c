@@ -169,8 +169,9 @@ static void on_unhandled(struct mp_sched *sched, lua_State *L, struct mp_scope *
   struct mp_api *api = sched->ctx;
   int index = lua_gettop(L);
   lua_getiuservalue(L, index, MP_TASK_SPAWNED_AT);
+  const struct mp_task_object *object = lua_touserdata(L, index);
   struct mp_error_facts facts = {
-      .kind = "task", .spawned_at = lua_tostring(L, -1), .call = mp_call_of_scope(api, scope)};
+      .kind = object->kind ? object->kind : "task", .spawned_at = lua_tostring(L, -1), .call = mp_call_of_scope(api, scope)};
   lua_getiuservalue(L, index, MP_TASK_VALUE);
   lua_getiuservalue(L, index, MP_TASK_TRACEBACK);
   mp_api_report(api, L, index + 2, index + 3, &facts);
@@ -198,7 +199,7 @@ static int l_embedded_searcher(lua_State *L) {
 }
 
 /* Moonpool's own modules come before what lies on package.path; with --lua from that folder instead. */
-static void open_searcher(lua_State *L, const struct mp_config *config) {
+void mp_searcher_open(lua_State *L, const struct mp_config *config) {
   lua_getglobal(L, "package");
   if (config->lua_dir) {
     lua_getfield(L, -1, "path");
@@ -218,8 +219,8 @@ static void open_searcher(lua_State *L, const struct mp_config *config) {
 }
 
 /* The key `app` of the configuration: {} when nobody gave one. */
-static void open_settings(lua_State *L, struct mp_api *api) {
-  const char *json = api->setup.config->settings;
+static void open_settings(lua_State *L, const struct mp_api_setup *setup) {
+  const char *json = setup->config->settings;
   if (!json)
     lua_newtable(L);
   else if (mp_json_decode(L, json, strlen(json)) < 0)
@@ -227,11 +228,11 @@ static void open_settings(lua_State *L, struct mp_api *api) {
   lua_setfield(L, -2, "settings");
 }
 
-static void open_worker(lua_State *L, struct mp_api *api) {
+static void open_worker(lua_State *L, const struct mp_api_setup *setup) {
   lua_createtable(L, 0, 3);
-  lua_pushinteger(L, api->setup.worker);
+  lua_pushinteger(L, setup->worker);
   lua_setfield(L, -2, "id");
-  lua_pushinteger(L, api->setup.generation);
+  lua_pushinteger(L, setup->generation);
   lua_setfield(L, -2, "generation");
   lua_pushinteger(L, getpid());
   lua_setfield(L, -2, "pid");
@@ -255,6 +256,20 @@ static void merge_into_core(lua_State *L) {
   lua_pop(L, 1);
 }
 
+/* What needs no loop: a thread's state has it too. */
+void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct mp_log *log) {
+  mp_logging_open(L, log);
+  mp_native_open(L);
+  mp_json_open(L);
+  lua_setfield(L, -2, "json");
+  mp_text_open(L);
+  merge_into_core(L);
+  open_worker(L, setup);
+  open_settings(L, setup);
+  mp_push_cancelled(L);
+  lua_setfield(L, -2, "cancelled");
+}
+
 static void open_core(lua_State *L, struct mp_api *api) {
   lua_newtable(L);
   mp_request_open(L);
@@ -264,10 +279,10 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_process_open(L);
   mp_pipes_open(L);
   mp_blocking_open(L);
-  mp_logging_open(L);
+  mp_offload_open(L);
+  mp_service_open(L);
   open_routes(L);
   mp_match_open(L);
-  mp_native_open(L);
   mp_scopes_open(L);
   mp_gate_open(L);
   mp_channel_open(L);
@@ -275,14 +290,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_files_open(L);
   mp_sinks_open(L);
   mp_multipart_open(L);
-  mp_json_open(L);
-  lua_setfield(L, -2, "json");
-  mp_text_open(L);
-  merge_into_core(L);
-  open_worker(L, api);
-  open_settings(L, api);
-  mp_push_cancelled(L);
-  lua_setfield(L, -2, "cancelled");
+  mp_core_open_shared(L, &api->setup, api->log);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaded");
   lua_pushvalue(L, -3);
@@ -294,7 +302,7 @@ static int p_open(lua_State *L) {
   struct mp_api *api = lua_touserdata(L, 1);
   luaL_openlibs(L);
   mp_coro_open(L);
-  open_searcher(L, api->setup.config);
+  mp_searcher_open(L, api->setup.config);
   open_core(L, api);
   lua_pushliteral(L, "GET");
   api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -319,6 +327,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->spawn_queue);
+  mp_list_init(&api->crews);
   mp_soon_init(&api->quiet, run_on_stop);
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
@@ -486,6 +495,7 @@ void mp_api_stop(struct mp_api *api) {
 }
 
 void mp_api_close(struct mp_api *api) {
+  mp_crews_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
   mp_strays_deinit(api);

@@ -583,12 +583,16 @@ static int l_gc(lua_State *L) {
   return 0;
 }
 
-void mp_process_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"wait", l_wait}, {"kill", l_kill}, {"stop", l_stop}, {NULL, NULL}};
+void mp_result_open(lua_State *L) {
   luaL_newmetatable(L, RESULT_NAME);
   lua_pushcfunction(L, l_result_tostring);
   lua_setfield(L, -2, "__tostring");
   lua_pop(L, 1);
+}
+
+void mp_process_open(lua_State *L) {
+  static const luaL_Reg methods[] = {{"wait", l_wait}, {"kill", l_kill}, {"stop", l_stop}, {NULL, NULL}};
+  mp_result_open(L);
   luaL_newmetatable(L, PROCESS_NAME); /* stack: core meta */
   mp_waitable_mark(L);
   luaL_newlib(L, methods);

@@ -59,6 +59,7 @@ struct mp_result_facts {
   pid_t pid;
 };
 void mp_result_push(lua_State *L, const struct mp_result_facts *facts);
+void mp_result_open(lua_State *L); /* the metatable of results */
 
 /* pipes.c */
 void mp_pipe_on_output(struct mp_process *p, enum mp_child_pipe which, const char *bytes, size_t n);

@@ -1,4 +1,5 @@
 #include "api/api.h"
+#include "api/job.h"
 #include "api/process.h"
 #include "sched/trace.h"
 #include <math.h>
@@ -79,11 +80,11 @@ static int push_clock(lua_State *L, clockid_t clock) {
   return 1;
 }
 
-static int l_now(lua_State *L) {
+int mp_l_now(lua_State *L) {
   return push_clock(L, CLOCK_MONOTONIC);
 }
 
-static int l_time(lua_State *L) {
+int mp_l_time(lua_State *L) {
   return push_clock(L, CLOCK_REALTIME);
 }
 
@@ -102,6 +103,8 @@ static int l_yieldable(lua_State *L) {
 
 static int l_stats(lua_State *L) {
   struct mp_api *api = mp_api_of(L);
+  struct mp_threads_facts offloads;
+  mp_crews_stats(api, &offloads);
   const struct {
     const char *name;
     lua_Integer value;
@@ -110,8 +113,11 @@ static int l_stats(lua_State *L) {
                 {"tasks", api->sched.n_tasks},
                 {"task_errors", (lua_Integer)api->sched.n_errors},
                 {"processes", api->n_processes},
-                {"processes_queued", api->n_queued}};
-  lua_createtable(L, 0, 8);
+                {"processes_queued", api->n_queued},
+                {"offloads", offloads.running},
+                {"offloads_queued", offloads.queued},
+                {"threads_stuck", offloads.left_behind}};
+  lua_createtable(L, 0, 14);
   for (unsigned i = 0; i < sizeof counts / sizeof *counts; i++) {
     lua_pushinteger(L, counts[i].value);
     lua_setfield(L, -2, counts[i].name);
@@ -122,6 +128,9 @@ static int l_stats(lua_State *L) {
   lua_setfield(L, -2, "connections");
   lua_pushnumber(L, (lua_Number)(mp_loop_now(api->loop) - api->started_ms) / 1000.0);
   lua_setfield(L, -2, "uptime");
+  uint64_t oldest_ms = offloads.queued ? mp_loop_now(api->loop) - offloads.oldest_ms : 0;
+  lua_pushnumber(L, (lua_Number)oldest_ms / 1000.0);
+  lua_setfield(L, -2, "offloads_oldest");
   return 1;
 }
 
@@ -221,7 +230,7 @@ static void open_task_object(lua_State *L) {
 void mp_tasks_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"spawn", l_spawn},       {"background", l_background}, {"wait", l_wait},
                                        {"wait_any", mp_wait_any}, {"wait_all", mp_wait_all},    {"sleep", l_sleep},
-                                       {"now", l_now},           {"time", l_time},             {"running", l_running},
+                                       {"now", mp_l_now},          {"time", mp_l_time},            {"running", l_running},
                                        {"yieldable", l_yieldable}, {"stats", l_stats},         {NULL, NULL}};
   open_task_object(L);
   luaL_setfuncs(L, functions, 0);

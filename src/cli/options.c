@@ -16,7 +16,7 @@ const struct mp_option mp_option_table[] = {
   {"backlog", MP_OPTION_COUNT, AT(backlog), "1024", "N", "connections that may wait to be accepted", .least = 1, .most = 65535},
   {"max-connections", MP_OPTION_COUNT, AT(max_connections), "10000", "N", "connections of one worker", .least = 1},
   {"workers", MP_OPTION_CORES, AT(workers), "auto", "N|auto", "worker processes; auto: one a core", .least = 1, .most = 256, .common = true},
-  {"threads", MP_OPTION_CORES, AT(threads), "auto", "N", "threads of a worker for offloaded work", .least = 1, .most = 1024, .idle = true},
+  {"threads", MP_OPTION_CORES, AT(threads), "auto", "N", "threads of a worker for offloaded work", .least = 1, .most = 1024},
   {"max-procs", MP_OPTION_COUNT, AT(max_procs), "64", "N", "live child processes of a worker", .least = 1},
   {"timeout", MP_OPTION_SECONDS, AT(timeout), "30", "S", "how long Lua may hold a worker without yielding", .common = true, .idle = true},
   {"request-timeout", MP_OPTION_SECONDS, AT(request_timeout), "0", "S", "a request may take so long, then 503; 0: any time", .idle = false},

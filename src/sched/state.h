@@ -56,7 +56,8 @@ bool mp_is_cancelled(lua_State *L, int index);
 void mp_report_failed(struct mp_sched *sched, struct mp_scope *scope);
 
 /* Remembers that the error about to be raised in `task` is another's: the object of that other is at the top (popped).
- * If it is the error that ends `task`, the log shows both stacks. */
+ * If it is the error that ends `task`, the log shows both stacks. An object that was spawned nowhere stands for where
+ * `task` itself has its error from: then its traceback is the task's. */
 void mp_cause_set(lua_State *L, struct mp_task *task);
 /* Pushes that object, or nil, and forgets it. */
 void mp_cause_take(lua_State *L, struct mp_task *task);

@@ -176,6 +176,7 @@ static int p_trace(lua_State *L) {
   if (!same) return 1;
   lua_getiuservalue(L, 3, MP_TASK_SPAWNED_AT);
   lua_getiuservalue(L, 3, MP_TASK_TRACEBACK);
+  if (lua_isnil(L, 4)) return 1;
   const char *where = lua_tostring(L, 4), *trace = lua_tostring(L, 5);
   lua_pushfstring(L, "%s\nerror of the task spawned at %s:\n%s", lua_tostring(L, 2), where ? where : "?",
                   trace ? trace : "?");

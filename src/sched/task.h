@@ -22,6 +22,7 @@ struct mp_task_object {
   struct mp_task *task;   /* borrowed; NULL once ended */
   struct mp_list node;    /* in its scope's `failed` */
   struct mp_sched *sched; /* borrowed */
+  const char *kind;       /* static: what its errors are reported as; NULL: "task" */
   uint8_t outcome;        /* enum mp_outcome */
   bool taken;             /* somebody was given the error */
   bool lost;              /* there was no memory to keep its values or its error */
