@@ -14,6 +14,7 @@ app:get("/gc", function()
   setmetatable({}, { __gc = function() while true do end end })
   collectgarbage()
 end)
+app:get("/handler", function() xpcall(error, function() while true do end end) end)
 app:get("/short", function(_, res)
   local until_s = os.clock() + 0.8
   (("a"):rep(64)):gsub("a", function() end)
@@ -27,7 +28,7 @@ describe("a worker that is stuck in C", function()
   local s
   after_each(server.stop_all)
 
-  for path, where in pairs { ["/bomb"] = "find_bomb", ["/gc"] = "app.lua:8" } do
+  for path, where in pairs { ["/bomb"] = "find_bomb", ["/gc"] = "app.lua:8", ["/handler"] = "app.lua:11" } do
     it("is replaced in time, with its requests and its place in the log: " .. path, function()
       s = server.start { app = app, args = { "--timeout", 0.3 } }
       local dead = s:worker()

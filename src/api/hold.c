@@ -76,8 +76,10 @@ struct mp_hold *mp_api_hold(struct mp_api *api) {
 static bool beyond_limit(void *ctx, size_t used) {
   struct mp_api *api = ctx;
   struct mp_sched *sched = &api->sched;
+  lua_Debug ar;
   if (!sched->current) return used - api->memory.limit <= RESERVE;
-  mp_held_trace(sched->running, sched->starved, sizeof sched->starved);
+  if (lua_getstack(sched->running, 1, &ar)) /* else it is unwound already, and the last note says more */
+    mp_held_trace(sched->running, sched->starved, sizeof sched->starved);
   return false;
 }
 

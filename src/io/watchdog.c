@@ -164,7 +164,7 @@ int mp_watchdog_start(struct mp_watchdog *w) {
   sigset_t all, before;
   if (!w->watch.slow_ms && !w->watch.over_ms) return 0;
   w->watched = pthread_self();
-  w->watch.tick_ms = coarse_tick_ms();
+  w->watch.tick_ms = coarse_tick_ms() + 1; /* times are cut to whole ones */
   int err = catch_signal();
   if (err == 0) err = make_lock(w);
   if (err < 0) return err;

@@ -44,7 +44,7 @@ static void list_stuck(const struct mp_shm_stuck *stuck, uint64_t now, struct mp
   char line[2 * MP_SHM_LINE];
   size_t n = stuck->n < MP_SHM_REQUESTS ? stuck->n : MP_SHM_REQUESTS;
   size_t trace = strnlen(stuck->trace, sizeof stuck->trace);
-  int err = mp_buf_add(out, stuck->trace, trace);
+  int err = trace ? mp_buf_addf(out, "stack traceback:\n%.*s", (int)trace, stuck->trace) : 0;
   for (size_t i = 0; i < n && err == 0; i++) {
     const struct mp_shm_request *r = &stuck->request[i];
     uint64_t age = r->started_ms && now > r->started_ms ? now - r->started_ms : 0;

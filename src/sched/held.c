@@ -102,11 +102,11 @@ static size_t add_level(lua_State *L, lua_Debug *ar, char *out, size_t size) {
   int n;
   if (!lua_getinfo(L, "Snl", ar)) return 0;
   if (*ar->what == 'C')
-    n = snprintf(out, size, "[C]: in %s\n", ar->name ? ar->name : "?");
+    n = snprintf(out, size, "\t[C]: in %s\n", ar->name ? ar->name : "?");
   else if (ar->name)
-    n = snprintf(out, size, "%s:%d: in %s '%s'\n", ar->short_src, ar->currentline, ar->namewhat, ar->name);
+    n = snprintf(out, size, "\t%s:%d: in %s '%s'\n", ar->short_src, ar->currentline, ar->namewhat, ar->name);
   else
-    n = snprintf(out, size, "%s:%d: in function <%s:%d>\n", ar->short_src, ar->currentline, ar->short_src,
+    n = snprintf(out, size, "\t%s:%d: in function <%s:%d>\n", ar->short_src, ar->currentline, ar->short_src,
                  ar->linedefined);
   return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
 }

@@ -2,6 +2,7 @@
 #include "sched/coro.h"
 #include "sched/inside.h"
 #include <stdlib.h>
+#include <string.h>
 
 enum { KEPT_COROUTINES = 1024, GRACE_MS = 2000 };
 
@@ -30,12 +31,17 @@ static int l_keep_trace(lua_State *L) {
   return 1;
 }
 
+/* Buffers of Lua's library raise it as an error like any other; scripts raise again what they have caught. */
+static bool is_out_of_memory(lua_State *L) {
+  return lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "not enough memory") == 0;
+}
+
 static int after_body(lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
   if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - 1;
   struct mp_task *task = mp_sched_of(L)->current;
   task->raised = true;
-  if (status == LUA_ERRMEM) task->fault = MP_FAULT_MEMORY;
+  if (status == LUA_ERRMEM || is_out_of_memory(L)) task->fault = MP_FAULT_MEMORY;
   return 1;
 }
 
@@ -173,7 +179,10 @@ static void disown(struct mp_task *task) {
 static int p_trace(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
   mp_anchor_push(L, mp_trace_key(task));
-  if (task->fault == MP_FAULT_MEMORY) lua_pushfstring(L, "stack traceback:\n%s", task->sched->starved), lua_replace(L, 2);
+  if (task->fault == MP_FAULT_MEMORY && lua_isnil(L, 2)) { /* Lua calls no message handler then */
+    lua_pushfstring(L, "stack traceback:\n%s", task->sched->starved);
+    lua_replace(L, 2);
+  }
   if (lua_isnil(L, 2)) lua_pushliteral(L, "(no traceback)"), lua_replace(L, 2);
   if (!task->has_cause) return 1;
   mp_cause_take(L, task); /* stack: task traceback cause */
