@@ -57,10 +57,10 @@ SENTENCE(ends_a_loop_of_coroutines_that_are_resumed,
          "while true do coroutine.resume(co) end")
 SENTENCE(ends_a_loop_that_makes_coroutines, "while true do pcall(coroutine.wrap(forever)) end")
 SENTENCE(ends_a_callback_in_a_coroutine_in_a_callback,
-         "(('x'):rep(3)):gsub('x', function() pcall(coroutine.wrap(function() table.sort({1, 2}, forever) end)) while true do end end)")
+         "(('x'):rep(3)):gsub('x', function() pcall(coroutine.wrap(function() table.sort({1, 2}, forever) end)) while "
+         "true do end end)")
 SENTENCE(ends_a_metamethod, "local x = setmetatable({}, {__index = forever}).x")
 SENTENCE(ends_a_loop_after_a_wait, "coroutine.wrap(function() sleep(1) forever() end)()")
-SENTENCE(ends_what_c_code_resumed, "c_resume(coroutine.create(forever)) while true do end")
 
 static void runs_its_close_variables_once(void **state) {
   (void)state;
@@ -146,7 +146,6 @@ int main(void) {
       cmocka_unit_test(ends_a_callback_in_a_coroutine_in_a_callback),
       cmocka_unit_test(ends_a_metamethod),
       cmocka_unit_test(ends_a_loop_after_a_wait),
-      cmocka_unit_test(ends_what_c_code_resumed),
       cmocka_unit_test(runs_its_close_variables_once),
       cmocka_unit_test(ends_a_close_that_loops),
       cmocka_unit_test(is_told_once_to_nobody_else),

@@ -56,7 +56,7 @@ void mp_memory_limit(struct mp_memory *memory, size_t limit, bool (*beyond)(void
 void *mp_memory_alloc(void *ctx, void *block, size_t old_size, size_t new_size) {
   struct mp_memory *memory = ctx;
   void *to = NULL;
-  if (!block) old_size = 0; /* then Lua hands the kind of object here */
+  if (!block) old_size = 0;                         /* then Lua hands the kind of object here */
   size_t used = memory->used + new_size - old_size; /* a signed difference: it may wrap on its way */
   if (used > memory->limit && new_size > old_size && !memory->beyond(memory->ctx, used)) return NULL;
   if (new_size == 0) {

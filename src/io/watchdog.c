@@ -72,8 +72,7 @@ static void on_signal(int signo, siginfo_t *info, void *context) {
   if (info->si_code == SI_QUEUE && info->si_pid == getpid()) {
     struct mp_watchdog *w = info->si_value.sival_ptr;
     uint64_t since = atomic_load_explicit(&w->hold->since_ms, memory_order_relaxed);
-    if (since && since == atomic_load(&w->asked_ms))
-      w->interrupt(w->ctx, (enum mp_watch_step)atomic_load(&w->asked));
+    if (since && since == atomic_load(&w->asked_ms)) w->interrupt(w->ctx, (enum mp_watch_step)atomic_load(&w->asked));
     atomic_store(&w->asked, MP_WATCH_NONE);
   }
   errno = before;

@@ -1,7 +1,8 @@
 /* watchdog.h - sees that a thread has been in one piece of work for too long, and interrupts it.
  *
  *   the watched thread:  mp_hold_begin … work … mp_hold_end          two stores of a coarse time
- *   the watchdog:        slow_ms ─► SLOW   over_ms ─► OVER   STUCK_MS more ─► STUCK   the work goes on after all ─► BACK
+ *   the watchdog:        slow_ms ─► SLOW   over_ms ─► OVER   STUCK_MS more ─► STUCK   the work goes on after all ─►
+ * BACK
  *
  * SLOW, OVER and STUCK reach the watched thread as a signal, while it is in that very work; STUCK and BACK are told on
  * the watchdog's own thread. It sleeps until the work of this moment could be late: with nothing late it wakes once in

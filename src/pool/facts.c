@@ -61,8 +61,8 @@ static void say_stuck(struct mp_pool *pool, const struct mp_action *f) {
   const char *request = "";
   struct mp_buf detail = {0};
   if (filled && stuck->named && stuck->n > 0)
-    request = mp_log_quote(mp_slice(stuck->request[0].line, strnlen(stuck->request[0].line, MP_SHM_LINE)), line,
-                           sizeof line);
+    request =
+        mp_log_quote(mp_slice(stuck->request[0].line, strnlen(stuck->request[0].line, MP_SHM_LINE)), line, sizeof line);
   int n = snprintf(text, sizeof text, "worker %u (pid %d) is stuck in C%s%s held_ms=%llu in_flight=%u slot=%u gen=%u",
                    f->slot + 1, pid_of(pool, f->seat), *request ? " request=" : "", request,
                    (unsigned long long)(filled ? stuck->held_ms : 0), atomic_load(&slot->in_flight), f->slot,
