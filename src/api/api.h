@@ -32,11 +32,14 @@ struct mp_api {
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */
   unsigned n_queued;
+  struct mp_list live;        /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;     /* looks for what other processes left to this one */
   uint64_t lost_told_ms;      /* when a lost status was last logged with its advice */
   uint64_t next_id;           /* of requests */
   char id_prefix[17];         /* random, one a worker */
   struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
+  bool retiring;              /* a drain has begun: timers fire no more */
 };
 
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
@@ -51,6 +54,7 @@ struct mp_call {
   struct mp_wake reader;    /* waits for body bytes */
   struct mp_list writers;   /* tasks that wait for room */
   struct mp_buf body;       /* owned: collected by req:body() */
+  struct mp_list sinks;     /* struct mp_file: being written for this request, gone with it */
   int own_ref;              /* registry: table of what was made or set for it (ctx, params …); LUA_NOREF */
   int on_head_ref;          /* registry: list of functions; LUA_NOREF */
   uint8_t body_use;         /* enum mp_body_use */
@@ -75,6 +79,13 @@ static inline struct mp_api *mp_api_of(lua_State *L) {
 /* The scope that what the running function starts joins: its task's, or the worker's. */
 struct mp_scope *mp_api_scope(lua_State *L);
 
+/* Starts a task in `scope` at the end of this turn: the function at `first` with what stands above it. Pushes the
+ * task's object; raises when there is no memory. */
+struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, const char *what);
+
+/* Pushes "app.lua:12", where the app called what runs now. */
+void mp_push_caller(lua_State *L);
+
 /* Told once of every error that nobody took: writes the line, then calls the app's on_error. Index of the error value
  * and of its traceback (0: none) on L; the rest may be NULL. */
 struct mp_error_facts {
@@ -96,13 +107,18 @@ void mp_api_when_quiet(struct mp_api *api);
 
 /* dispatch.c */
 void mp_calls_free(struct mp_api *api);
-/* The request whose scope it is; NULL for the worker's own. */
+/* The request whose scope it is, or lies within; NULL for the worker's own. */
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope);
 /* "GET /path" in quotes, escaped, for the log; while call->ex is held. */
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);
 const char *mp_call_id(const struct mp_call *call, char *out, unsigned size);
 /* Runs on_head functions; before the head goes out. Raises what they raise. */
 void mp_call_before_head(lua_State *L, struct mp_call *call);
+
+/* strays.c: what escapes its group, or outlives its parent, becomes this worker's child. It is reaped when it ends. */
+int mp_strays_init(struct mp_api *api);
+void mp_strays_look(struct mp_api *api); /* soon: a process has settled */
+void mp_strays_deinit(struct mp_api *api);
 
 /* The openers: each pushes or fills in its part of the table moonpool.core at the top of L. */
 void mp_request_open(lua_State *L);
@@ -112,7 +128,13 @@ void mp_process_open(lua_State *L);
 void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
+void mp_match_open(lua_State *L);
 void mp_native_open(lua_State *L);
+void mp_scopes_open(lua_State *L);
+void mp_timers_open(lua_State *L);
+void mp_files_open(lua_State *L);
+void mp_sinks_open(lua_State *L);
+void mp_multipart_open(lua_State *L);
 
 /* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
 static inline void *mp_test_type(lua_State *L, int index, const void *type) {
@@ -123,7 +145,17 @@ static inline void *mp_test_type(lua_State *L, int index, const void *type) {
   return is ? at : NULL;
 }
 
+/* request.c: the value at the top becomes req.params of the request at stack place 1; popped. */
+void mp_request_set_params(lua_State *L);
+
 /* request.c: pushes the two objects of a call. */
 void mp_call_push(lua_State *L, struct mp_call *call);
+/* The call of the `req` at stack place 1; raises when it is none, or has ended. */
+struct mp_call *mp_call_check(lua_State *L);
+/* Raises { status, message }. */
+int mp_raise_status(lua_State *L, int status, const char *message);
+
+/* sink.c: closes what the request has not saved. */
+void mp_call_drop_sinks(struct mp_call *call);
 
 #endif

@@ -15,6 +15,7 @@ static struct mp_call *take_call(struct mp_api *api) {
     if (!call) return NULL;
     call->api = api;
     mp_list_init(&call->writers);
+    mp_list_init(&call->sinks);
   }
   call->gen++;
   call->id = ++api->next_id;
@@ -49,6 +50,7 @@ void mp_calls_free(struct mp_api *api) {
 }
 
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope) {
+  while (scope->parent) scope = scope->parent;
   return scope == &api->scope ? NULL : MP_CONTAINER(scope, struct mp_call, scope);
 }
 
@@ -62,6 +64,12 @@ const char *mp_call_line(const struct mp_call *call, char *out, unsigned size) {
 
 const char *mp_call_id(const struct mp_call *call, char *out, unsigned size) {
   snprintf(out, size, "%s%08llx", call->api->id_prefix, (unsigned long long)call->id);
+  return out;
+}
+
+const char *mp_api_request_id(const struct mp_exchange *ex, char *out, unsigned size) {
+  if (ex->call) return mp_call_id(ex->call, out, size);
+  if (size > 0) out[0] = '\0';
   return out;
 }
 
@@ -86,6 +94,7 @@ static void on_scope_over(struct mp_scope *scope) {
   struct mp_call *call = MP_CONTAINER(scope, struct mp_call, scope);
   mp_report_failed(&call->api->sched, scope);
   wake_all(call);
+  mp_call_drop_sinks(call);
   let_exchange_go(call, false);
   give_call_back(call);
 }
@@ -320,4 +329,8 @@ static void on_drained(struct mp_server *server) {
   api->setup.on_drained(api->setup.ctx);
 }
 
-const struct mp_server_ops mp_api_server_ops = {on_request, on_readable, on_writable, on_gone, on_drained};
+const struct mp_server_ops mp_api_server_ops = {.on_request = on_request,
+                                                .on_readable = on_readable,
+                                                .on_writable = on_writable,
+                                                .on_gone = on_gone,
+                                                .on_drained = on_drained};

@@ -1,10 +1,13 @@
 #include "api/api.h"
+#include "api/channel.h"
 #include "api/embedded.h"
+#include "api/gate.h"
 #include "api/hold.h"
 #include "api/json.h"
 #include "api/text.h"
 #include "base/err.h"
 #include "sched/coro.h"
+#include "sched/trace.h"
 #include <lualib.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -268,7 +271,15 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_blocking_open(L);
   mp_logging_open(L);
   open_routes(L);
+  mp_match_open(L);
   mp_native_open(L);
+  mp_scopes_open(L);
+  mp_gate_open(L);
+  mp_channel_open(L);
+  mp_timers_open(L);
+  mp_files_open(L);
+  mp_sinks_open(L);
+  mp_multipart_open(L);
   mp_json_open(L);
   lua_setfield(L, -2, "json");
   mp_text_open(L);
@@ -321,6 +332,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
+  if (mp_strays_init(api) < 0) goto fail;
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
   api->sched.ctx = api;
   api->sched.on_unhandled = on_unhandled;
@@ -331,6 +343,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_log(api->log, MP_LOG_ERROR, "app", "cannot open the Lua state: %s", lua_tostring(api->L, -1));
   mp_sched_deinit(&api->sched);
 fail:
+  mp_strays_deinit(api);
   if (api->L) lua_close(api->L);
   mp_memory_deinit(&api->memory);
   free(api);
@@ -341,7 +354,7 @@ fail:
 
 static int with_traceback(lua_State *L) {
   const char *text = push_error_text(L, 1);
-  luaL_traceback(L, L, text, 1);
+  mp_traceback(L, L, text, 1);
   return 1;
 }
 
@@ -474,8 +487,13 @@ static void on_scope_quiet(struct mp_scope *scope) {
   mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, scope));
 }
 
+void mp_api_retire(struct mp_api *api) {
+  api->retiring = true;
+}
+
 void mp_api_stop(struct mp_api *api) {
   if (api->stopped) return;
+  mp_api_retire(api);
   api->stopping = api->stopped = true;
   MP_LIST_EACH(node, &api->calls) mp_scope_cancel(&MP_CONTAINER(node, struct mp_call, node)->scope);
   mp_scope_cancel(&api->scope);
@@ -486,6 +504,7 @@ void mp_api_stop(struct mp_api *api) {
 void mp_api_close(struct mp_api *api) {
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
+  mp_strays_deinit(api);
   mp_calls_free(api);
   mp_routes_deinit(&api->routes);
   mp_buf_free(&api->scratch);

@@ -31,6 +31,10 @@ static struct mp_call *check_request(lua_State *L) {
   return live_call(L, box, "req");
 }
 
+struct mp_call *mp_call_check(lua_State *L) {
+  return check_request(L);
+}
+
 static void push_box(lua_State *L, struct mp_call *call, int meta_ref) {
   struct mp_call_box *box = lua_newuserdatauv(L, sizeof *box, 0);
   box->call = call;
@@ -84,6 +88,10 @@ static int raise_status(lua_State *L, int status, const char *message) {
   return lua_error(L);
 }
 
+int mp_raise_status(lua_State *L, int status, const char *message) {
+  return raise_status(L, status, message);
+}
+
 static void push_decoded(lua_State *L, struct mp_slice s, bool plus) {
   luaL_Buffer b;
   char *room = luaL_buffinitsize(L, &b, s.len + 1);
@@ -117,16 +125,16 @@ static void make_table(lua_State *L, struct mp_call *call) {
   lua_newtable(L);
 }
 
-static int push_peer(lua_State *L, struct mp_call *call, bool with_port) {
-  char peer[128];
-  if (mp_exchange_peer(call->ex, peer, sizeof peer) < 0) return 0;
-  char *colon = strrchr(peer, ':');
-  if (!with_port && colon && strncmp(peer, "unix:", 5) != 0) *colon = '\0';
-  size_t len = strlen(peer);
-  if (!with_port && peer[0] == '[' && peer[len - 1] == ']')
-    lua_pushlstring(L, peer + 1, len - 2);
-  else
-    lua_pushstring(L, peer);
+static int push_remote(lua_State *L, struct mp_call *call) {
+  char text[MP_ADDRESS_TEXT];
+  lua_pushstring(L, mp_address_text_port(&call->ex->peer.address, text));
+  return 1;
+}
+
+static int push_ip(lua_State *L, struct mp_call *call) {
+  struct mp_client client = mp_exchange_client(call->ex);
+  char text[MP_ADDRESS_TEXT];
+  lua_pushstring(L, mp_address_text(&client.address, text));
   return 1;
 }
 
@@ -168,11 +176,11 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
     lua_pushstring(L, head->minor ? "1.1" : "1.0");
     return 1;
   case F_REMOTE:
-    return push_peer(L, call, true);
+    return push_remote(L, call);
   case F_IP:
-    return push_peer(L, call, false);
+    return push_ip(L, call);
   case F_SCHEME:
-    lua_pushliteral(L, "http");
+    lua_pushstring(L, mp_exchange_client(call->ex).secure ? "https" : "http");
     return 1;
   case F_HOST:
     if (!head->host.at) return 0;
@@ -227,6 +235,14 @@ static int set_own(lua_State *L, const char *name) {
   return 0;
 }
 
+void mp_request_set_params(lua_State *L) {
+  check_request(L);
+  push_own_table(L);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "params");
+  lua_pop(L, 1);
+}
+
 static int l_set_params(lua_State *L) {
   return set_own(L, "params");
 }
@@ -241,6 +257,20 @@ static int l_set_limits(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
   if (lua_getfield(L, 2, "max_body") != LUA_TNIL) call->ex->max_body = (uint64_t)luaL_checknumber(L, -1);
   return 0;
+}
+
+/* core.body_use(req): "unused", "read" (in part) or "whole". */
+static int l_body_use(lua_State *L) {
+  static const char *const names[] = {"unused", "read", "whole"};
+  lua_pushstring(L, names[check_request(L)->body_use]);
+  return 1;
+}
+
+/* core.request_table(req): the request's own table, for Moonpool's modules. */
+static int l_request_table(lua_State *L) {
+  check_request(L);
+  push_own_table(L);
+  return 1;
 }
 
 /* ---- header fields ---- */
@@ -503,4 +533,8 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "set_base");
   lua_pushcfunction(L, l_set_limits);
   lua_setfield(L, -2, "set_limits");
+  lua_pushcfunction(L, l_request_table);
+  lua_setfield(L, -2, "request_table");
+  lua_pushcfunction(L, l_body_use);
+  lua_setfield(L, -2, "body_use");
 }

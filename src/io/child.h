@@ -96,6 +96,9 @@ void mp_child_close_pipe(struct mp_child *child, enum mp_child_pipe which);
 void mp_child_drain(struct mp_child *child);
 void mp_child_discard(struct mp_child *child, enum mp_child_pipe which);
 
+/* Of a child that has settled: what its pipe holds goes to on_output now, within this call, and that was all. */
+void mp_child_take_rest(struct mp_child *child, enum mp_child_pipe which);
+
 /* Queues bytes for stdin; one on_input follows when all that is queued has gone. -EPIPE once stdin is closed or broken,
  * -ENOMEM. */
 int mp_child_write(struct mp_child *child, struct mp_slice bytes);
@@ -104,7 +107,8 @@ void mp_child_close_stdin(struct mp_child *child); /* after what is queued */
 /* To the process, or to its whole group until it has settled. -ESRCH after the end, or -errno. */
 int mp_child_signal(struct mp_child *child, int signo, bool group);
 
-/* The ladder: TERM and CONT to the group, after grace_ms KILL. Harmless when stopping or ended. */
+/* The ladder: TERM and CONT to the group, after grace_ms KILL. When stopping already, a shorter
+ * grace counts; harmless when ended. */
 void mp_child_stop(struct mp_child *child, uint64_t grace_ms);
 
 /* Frees everything on the loop; a child that still runs is killed with its group and reaped first. */

@@ -67,8 +67,8 @@ static void on_drained(struct mp_stream *stream) {
 static void on_broken(struct mp_stream *stream, int err) {
   struct mp_child_stream *s = pipe_of(stream);
   if (err != -EPIPE)
-    mp_log(stream->loop->log, MP_LOG_WARN, "io", "input of a process cut short pid=%d error=%d", s->child->proc.pid,
-           err);
+    mp_log(mp_stream_loop(stream)->log, MP_LOG_WARN, "io", "input of a process cut short pid=%d error=%d",
+           s->child->proc.pid, err);
   close_input(s);
   mp_child_advance(s->child);
 }
@@ -287,6 +287,13 @@ void mp_child_discard(struct mp_child *child, enum mp_child_pipe which) {
   if (!s || s->stream.closing) return;
   s->discard = true;
   mp_stream_read_start(&s->stream); /* fails only when closing */
+}
+
+void mp_child_take_rest(struct mp_child *child, enum mp_child_pipe which) {
+  struct mp_child_stream *s = output_of(child, which);
+  if (!s || is_over(s)) return;
+  s->wanted = true;
+  take_the_rest(s);
 }
 
 void mp_child_drain(struct mp_child *child) {

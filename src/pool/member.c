@@ -72,6 +72,7 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
   atomic_store(&slot->in_flight, 0);
   atomic_store(&slot->connections, 0);
   atomic_store(&slot->accepting, 0);
+  atomic_store(&slot->accepted, 0);
   atomic_store(&slot->stuck.filled, 0);
 }
 

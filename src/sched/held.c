@@ -1,6 +1,7 @@
 #include "sched/held.h"
 #include "sched/coro.h"
 #include "sched/inside.h"
+#include "sched/trace.h"
 #include <stdio.h>
 
 static void on_hook(lua_State *L, lua_Debug *ar);
@@ -90,10 +91,10 @@ void mp_held_push_trace(struct mp_sched *sched, lua_State *L) {
   enum { MOST = 8 };
   int n = 1;
   luaL_checkstack(L, MOST + 4, NULL);
-  luaL_traceback(L, L, NULL, 0);
+  mp_traceback(L, L, NULL, 0);
   if (sched->running == L) {
     for (struct mp_frame *frame = sched->frames; frame && n < MOST; frame = frame->outer, n++)
-      luaL_traceback(L, frame->from, "\nin a coroutine of", 0);
+      mp_traceback(L, frame->from, "\nin a coroutine of", 0);
   }
   lua_concat(L, n);
 }

@@ -1,11 +1,12 @@
 #include "base/check.h"
-#include "io/peer.h"
+#include "http/status.h"
 #include "web/conn.h"
 #include <errno.h>
 #include <stdlib.h>
 
 enum {
-  KEPT_MOST = 8 * 1024, /* bytes of one recycled exchange's buffers, each */
+  KEPT_MOST = 8 * 1024,    /* bytes of one recycled exchange's buffers, each */
+  PACKED_KEPT = 64 * 1024, /* and of a server's buffer for packing */
   BLOCK_LEAST = 1024
 };
 
@@ -40,6 +41,7 @@ void mp_exchange_give_back(struct mp_exchange *ex) {
 }
 
 static void free_exchange(struct mp_exchange *ex) {
+  mp_packer_free(ex->packer);
   mp_head_free(&ex->head);
   mp_reply_free(&ex->reply);
   free(ex->block);
@@ -87,9 +89,17 @@ static void end_waits(struct mp_exchange *ex) {
   if (body && !ex->finished) ops->on_readable(ex);
 }
 
+static void record(struct mp_exchange *ex, bool whole) {
+  const struct mp_server_ops *ops = ex->server->ops;
+  if (ex->recorded) return;
+  ex->recorded = true;
+  if (ops->on_over) ops->on_over(ex, whole);
+}
+
 void mp_exchange_lose(struct mp_exchange *ex) {
   ex->gone = true;
   ex->conn = NULL;
+  record(ex, false);
   ex->server->ops->on_gone(ex);
   if (!ex->finished) end_waits(ex);
 }
@@ -185,6 +195,7 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
 
 static int may_write(const struct mp_exchange *ex) {
   if (ex->finished || ex->reply.ended) return -EALREADY;
+  if (ex->spoiled) return -ENOMEM;
   if (ex->gone || !ex->conn || ex->conn->stream.closing) return -EPIPE;
   return 0;
 }
@@ -216,7 +227,9 @@ static int send_head(struct mp_exchange *ex, uint64_t length, bool whole) {
   struct mp_conn *c = ex->conn;
   if (drain_ends_here(ex) || body_in_doubt(ex) || (whole && body_in_the_way(ex))) ex->reply.keep_alive = false;
   if (!c->busy) mp_server_set_date(ex->server);
-  return mp_reply_head(&ex->reply, mp_conn_out(c), length, &ex->server->date);
+  int err = mp_reply_head(&ex->reply, mp_conn_out(c), length, &ex->server->date);
+  if (err == 0) ex->told_status = ex->reply.status;
+  return err;
 }
 
 static void appended(struct mp_exchange *ex, size_t before) {
@@ -230,12 +243,77 @@ static void answered(struct mp_exchange *ex) {
   if (!ex->reply.keep_alive || body_in_the_way(ex)) c->last = true;
   c->discarded = 0;
   ex->body.most = UINT64_MAX; /* what is discarded has a bound of its own */
+  record(ex, true);
   tell_later(ex);
 }
+
+/* ---- packing ---- */
+
+/* What the client takes, for an answer of `length` bytes; the fields say that it depends on that. */
+static int choose_coding(struct mp_exchange *ex, uint64_t length, enum mp_coding *coding) {
+  bool packable = ex->server->config.compress && mp_reply_is_packable(&ex->reply, length);
+  *coding = MP_CODING_NONE;
+  mp_reply_forget_identity(&ex->reply);
+  if (!packable) return 0;
+  *coding = mp_coding_accepted(&ex->head);
+  return mp_reply_varies(&ex->reply);
+}
+
+static bool pack_into(struct mp_exchange *ex, enum mp_coding coding, struct mp_slice body, struct mp_buf *packed) {
+  struct mp_packer **keep = &ex->server->packer, *packer = mp_packer_open(coding, keep);
+  mp_buf_reset(packed, PACKED_KEPT);
+  bool whole = packer && mp_packer_add(packer, body, true, packed) == 0;
+  mp_packer_close(packer, keep);
+  return whole;
+}
+
+/* `*body` becomes the packed one, borrowed from the server until the next. Without memory for that it stays. */
+static int pack_whole(struct mp_exchange *ex, struct mp_slice *body) {
+  struct mp_buf *packed = &ex->server->packed;
+  enum mp_coding coding;
+  int err = choose_coding(ex, body->len, &coding);
+  if (err < 0 || coding == MP_CODING_NONE) return err;
+  if (ex->reply.has_length && ex->reply.length != body->len) return 0; /* the handler is told of its mistake */
+  if (!pack_into(ex, coding, *body, packed) || mp_buf_len(packed) >= body->len) return 0;
+  *body = mp_buf_slice(packed);
+  return mp_reply_is_packed(&ex->reply, coding);
+}
+
+static void drop_packer(struct mp_exchange *ex) {
+  mp_packer_close(ex->packer, &ex->server->packer);
+  ex->packer = NULL;
+}
+
+static int begin_stream(struct mp_exchange *ex) {
+  enum mp_coding coding;
+  int err = choose_coding(ex, MP_LENGTH_UNKNOWN, &coding);
+  if (err == 0 && coding != MP_CODING_NONE) {
+    ex->packer = mp_packer_open(coding, &ex->server->packer);
+    if (ex->packer) err = mp_reply_is_packed(&ex->reply, coding);
+  }
+  if (err == 0) err = send_head(ex, MP_LENGTH_UNKNOWN, false);
+  if (err < 0 || ex->reply.bodiless) drop_packer(ex);
+  return err;
+}
+
+/* A piece, or the end, of a stream. What the packer has taken cannot be taken back from it. */
+static int put_piece(struct mp_exchange *ex, struct mp_buf *out, struct mp_slice piece, bool last) {
+  if (!ex->packer) return mp_reply_body(&ex->reply, out, piece);
+  if (piece.len == 0 && !last) return 0;
+  struct mp_buf *packed = &ex->server->packed;
+  mp_buf_reset(packed, PACKED_KEPT);
+  int err = mp_packer_add(ex->packer, piece, last, packed);
+  if (err == 0) err = mp_reply_body(&ex->reply, out, mp_buf_slice(packed));
+  if (err < 0) ex->spoiled = true;
+  return err;
+}
+
+/* ---- answers ---- */
 
 int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
   int err = may_write(ex);
   if (err == 0 && ex->reply.head_sent) err = -EALREADY;
+  if (err == 0) err = pack_whole(ex, &body);
   if (err < 0) return err;
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
@@ -243,6 +321,7 @@ int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
   if (err == 0) err = mp_reply_body(&ex->reply, out, body);
   if (err == 0) err = mp_reply_end(&ex->reply, out);
   if (err < 0) return take_back(out, before, err);
+  if (!ex->reply.bodiless) ex->body_sent = body.len;
   appended(ex, before);
   answered(ex);
   return 0;
@@ -260,16 +339,29 @@ int mp_exchange_head(struct mp_exchange *ex, uint64_t length) {
   return 0;
 }
 
+/* More than the length that was promised; asked while the head can still become that of an error. */
+static bool breaks_promise(const struct mp_exchange *ex, struct mp_slice piece) {
+  const struct mp_reply *reply = &ex->reply;
+  bool has_body = !reply->head_only && !mp_status_bodiless(reply->status);
+  return !reply->head_sent && reply->has_length && has_body && piece.len > reply->length;
+}
+
 int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece) {
   int err = may_write(ex);
   if (err < 0) return err;
+  if (breaks_promise(ex, piece)) return -EMSGSIZE;
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
-  if (!ex->reply.head_sent) err = send_head(ex, MP_LENGTH_UNKNOWN, false);
-  if (err == 0) err = mp_reply_body(&ex->reply, out, piece);
+  if (!ex->reply.head_sent) err = begin_stream(ex);
   if (err < 0) return take_back(out, before, err);
+  size_t head = mp_buf_len(out); /* it stays: a later piece without it would be a body without a head */
+  err = put_piece(ex, out, piece, false);
+  if (err < 0)
+    take_back(out, head, err);
+  else if (!ex->reply.bodiless)
+    ex->body_sent += piece.len;
   appended(ex, before);
-  return 0;
+  return err;
 }
 
 int mp_exchange_end(struct mp_exchange *ex) {
@@ -278,7 +370,8 @@ int mp_exchange_end(struct mp_exchange *ex) {
   if (!ex->reply.head_sent) return mp_exchange_send(ex, MP_SLICE(""));
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
-  err = mp_reply_end(&ex->reply, out);
+  if (ex->packer) err = put_piece(ex, out, MP_SLICE(""), true);
+  if (err == 0) err = mp_reply_end(&ex->reply, out);
   if (err < 0) return take_back(out, before, err);
   appended(ex, before);
   answered(ex);
@@ -303,10 +396,12 @@ static void cut_answer(struct mp_exchange *ex) {
   bool ends_by_close = ex->reply.head_sent && !ex->reply.chunked && ex->reply.left == MP_LENGTH_UNKNOWN;
   c->last = true;
   if (ends_by_close) c->cut = true;
+  record(ex, false);
 }
 
 static void end_answer(struct mp_exchange *ex, bool cut) {
-  if (may_write(ex) < 0) return;
+  int err = may_write(ex);
+  if (err < 0 && err != -ENOMEM) return;
   if (!cut && !ex->reply.head_sent && ex->reply.status == 200) ex->reply.status = 204;
   if (cut || mp_exchange_end(ex) < 0) cut_answer(ex);
 }
@@ -322,6 +417,7 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   struct mp_conn *c = ex->conn;
   if (MP_BUG(ex->finished)) return;
   end_answer(ex, cut);
+  drop_packer(ex);
   forget_told(ex);
   ex->finished = true;
   ex->call = NULL;
@@ -336,7 +432,9 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   mp_exchange_give_back(ex);
 }
 
-int mp_exchange_peer(const struct mp_exchange *ex, char *out, unsigned size) {
-  if (!ex->conn || ex->conn->stream.closing) return -ENOTCONN;
-  return mp_peer_name(mp_stream_fd(&ex->conn->stream), out, size);
+struct mp_client mp_exchange_client(const struct mp_exchange *ex) {
+  struct mp_client client = ex->peer;
+  const struct mp_trust *trust = ex->server->config.trust;
+  if (trust) mp_forwarded_read(&client, &ex->head, trust);
+  return client;
 }
