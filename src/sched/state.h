@@ -22,7 +22,8 @@ struct mp_sched {
    * traceback is to be had now. May be NULL. */
   void (*on_held)(struct mp_sched *sched, lua_State *L, bool over);
   struct mp_held held;
-  char starved[1024]; /* where memory was refused last; ends with a NUL. Written by the room above, from its allocator */
+  char
+      starved[1024]; /* where memory was refused last; ends with a NUL. Written by the room above, from its allocator */
   struct mp_task *current; /* borrowed: whose coroutine runs; NULL between tasks */
   lua_State *running;      /* borrowed: the coroutine that runs, which may be one of the script's own */
   struct mp_frame *frames; /* borrowed: resumes of script coroutines that are on the C stack now */
