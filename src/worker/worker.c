@@ -413,6 +413,7 @@ static void close_all(struct worker *w) {
   if (w->has_server && w->server_drained) mp_server_deinit(&w->server);
   mp_watchdog_stop(&w->watchdog);
   mp_api_close(w->api);
+  mp_signal_end();
   mp_signal_close(&w->term);
   mp_stream_close(&w->control);
   mp_timer_deinit(&w->look);
