@@ -547,6 +547,75 @@ static void comes_to_rest_with_all_slots_filled_whatever_has_happened(void **sta
 }
 
 #define TEST(f) cmocka_unit_test_setup(f, fresh)
+/* ---- stuck ---- */
+
+static void is_stuck(unsigned seat) {
+  tell((struct mp_event){.kind = MP_EVENT_STUCK, .seat = seat});
+}
+
+static unsigned facts(enum mp_fact fact) {
+  unsigned n = 0;
+  for (unsigned i = 0; i < r.n_actions; i++) n += r.actions[i].kind == MP_ACTION_SAY && r.actions[i].fact == fact;
+  return n;
+}
+
+static void a_stuck_worker_is_named_at_once_and_killed_half_a_second_later(void **state) {
+  (void)state;
+  happens(MP_EVENT_BEGIN);
+  is_ready(0);
+  is_stuck(0);
+  assert_int_equal(facts(MP_FACT_STUCK), 1);
+  assert_int_equal(count(MP_ACTION_KILL), 0);
+  assert_int_equal(nth(MP_ACTION_WAKE, 0)->ms, now + MP_ROSTER_STUCK_MS);
+  is_stuck(0);
+  assert_int_equal(facts(MP_FACT_STUCK), 0);
+  now += MP_ROSTER_STUCK_MS;
+  happens(MP_EVENT_TICK);
+  assert_int_equal(facts(MP_FACT_HUNG), 1);
+  assert_int_equal(count(MP_ACTION_KILL), 1);
+  happens(MP_EVENT_TICK);
+  assert_int_equal(count(MP_ACTION_KILL), 0);
+  tell((struct mp_event){
+      .kind = MP_EVENT_ENDED, .seat = 0, .status = {.end = MP_END_SIGNAL, .signal = 9}, .answered = 7});
+  assert_int_equal(nth(MP_ACTION_START, 0)->slot, 0);
+}
+
+static void a_stuck_worker_that_comes_back_in_time_lives(void **state) {
+  (void)state;
+  happens(MP_EVENT_BEGIN);
+  is_ready(0);
+  is_stuck(0);
+  now += MP_ROSTER_STUCK_MS - 1;
+  tell((struct mp_event){.kind = MP_EVENT_BACK, .seat = 0});
+  assert_int_equal(facts(MP_FACT_BACK), 1);
+  now += MP_ROSTER_STUCK_MS;
+  happens(MP_EVENT_TICK);
+  assert_int_equal(count(MP_ACTION_KILL), 0);
+}
+
+static void a_worker_stuck_while_it_boots_has_the_time_of_its_boot(void **state) {
+  (void)state;
+  happens(MP_EVENT_BEGIN);
+  is_stuck(0);
+  now += 2 * MP_ROSTER_STUCK_MS;
+  happens(MP_EVENT_TICK);
+  assert_int_equal(count(MP_ACTION_KILL), 0);
+  now += 60000;
+  happens(MP_EVENT_TICK);
+  assert_int_equal(count(MP_ACTION_KILL), 1);
+}
+
+static void a_stuck_worker_that_was_told_to_leave_is_not_waited_for(void **state) {
+  (void)state;
+  happens(MP_EVENT_BEGIN);
+  is_ready(0);
+  happens(MP_EVENT_STOP);
+  is_stuck(0);
+  now += MP_ROSTER_STUCK_MS;
+  happens(MP_EVENT_TICK);
+  assert_int_equal(count(MP_ACTION_KILL), 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(the_others_start_when_the_first_is_ready),
@@ -577,6 +646,10 @@ int main(void) {
       TEST(winch_retires_the_workers_until_a_reload),
       TEST(no_time_to_drain_means_at_once),
       TEST(words_about_an_empty_seat_change_nothing),
+      TEST(a_stuck_worker_is_named_at_once_and_killed_half_a_second_later),
+      TEST(a_stuck_worker_that_comes_back_in_time_lives),
+      TEST(a_worker_stuck_while_it_boots_has_the_time_of_its_boot),
+      TEST(a_stuck_worker_that_was_told_to_leave_is_not_waited_for),
       TEST(comes_to_rest_with_all_slots_filled_whatever_has_happened),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,6 +94,7 @@ struct mp_error_facts {
   const char *kind; /* "handler", "task", "timer", "offload", "service", "process", "load" */
   const struct mp_call *call;
   const char *spawned_at;
+  bool told; /* the line is in the log already */
 };
 void mp_api_report(struct mp_api *api, lua_State *L, int error, int traceback, const struct mp_error_facts *facts);
 

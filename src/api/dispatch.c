@@ -109,7 +109,7 @@ static bool run_on_head(struct mp_call *call) {
   if (call->on_head_ref == LUA_NOREF) return true;
   lua_pushcfunction(L, p_before_head);
   lua_pushlightuserdata(L, call);
-  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return true;
+  if (mp_held_pcall(&call->api->sched, L, 1, 0, 0) == LUA_OK) return true;
   struct mp_error_facts facts = {.kind = "handler", .call = call};
   mp_api_report(call->api, L, lua_gettop(L), 0, &facts);
   lua_pop(L, 1);
@@ -152,8 +152,17 @@ static int raised_status(lua_State *L, int index) {
   return status >= 400 && status <= 599 ? status : 0;
 }
 
+/* The handler did not go wrong, it took too much: the error at 2 becomes one that asks for a 503. */
+static void make_unavailable(lua_State *L) {
+  lua_createtable(L, 0, 1);
+  lua_pushinteger(L, 503);
+  lua_setfield(L, -2, "status");
+  lua_replace(L, 2);
+}
+
 static int l_fail(lua_State *L) {
-  struct mp_call *call = lua_touserdata(L, 1); /* stack: call error traceback */
+  struct mp_call *call = lua_touserdata(L, 1); /* stack: call error traceback fault */
+  if (lua_tointeger(L, 4) != MP_FAULT_NONE) make_unavailable(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->fail_ref);
   mp_call_push(L, call);
   lua_pushvalue(L, 2);
@@ -163,21 +172,21 @@ static int l_fail(lua_State *L) {
 }
 
 /* Even the page for errors failed. */
-static void answer_plainly(struct mp_call *call) {
+static void answer_plainly(struct mp_call *call, unsigned status) {
   struct mp_exchange *ex = call->ex;
   mp_reply_init(&ex->reply, &ex->head);
-  ex->reply.status = 500;
-  mp_exchange_send(ex, MP_SLICE("500 Internal Server Error\n"));
+  ex->reply.status = status;
+  mp_exchange_send(ex, status == 503 ? MP_SLICE("503 Service Unavailable\n") : MP_SLICE("500 Internal Server Error\n"));
 }
 
 static void on_fail_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
   struct mp_call *call = task->ctx;
   (void)n_values;
   if (outcome == MP_TASK_FAILED) {
-    struct mp_error_facts facts = {.kind = "handler", .call = call};
+    struct mp_error_facts facts = {.kind = "handler", .call = call, .told = task->fault == MP_FAULT_HELD};
     mp_api_report(call->api, task->co, 1, 2, &facts);
     if (!call->ex->reply.head_sent && !call->gone)
-      answer_plainly(call);
+      answer_plainly(call, task->fault ? 503 : 500);
     else
       let_exchange_go(call, true);
   }
@@ -188,12 +197,13 @@ static void on_fail_end(struct mp_task *task, enum mp_outcome outcome, int n_val
 }
 
 /* The error answer is written by the app's page, in a coroutine of its own: the handler's is dead. */
-static void start_fail(struct mp_call *call, lua_State *from) {
+static void start_fail(struct mp_call *call, const struct mp_task *failed) {
+  lua_State *from = failed->co;
   struct mp_api *api = call->api;
   mp_scope_cancel_members(&call->scope); /* what the handler had started; the error page joins after it */
   struct mp_task *task = mp_task_new(&api->sched, &call->scope);
   if (!task) {
-    answer_plainly(call);
+    answer_plainly(call, failed->fault ? 503 : 500);
     end_answer(call);
     return;
   }
@@ -204,15 +214,16 @@ static void start_fail(struct mp_call *call, lua_State *from) {
   lua_pushvalue(from, 1);
   lua_pushvalue(from, 2);
   lua_xmove(from, task->co, 2);
+  lua_pushinteger(task->co, failed->fault);
   task->on_end = on_fail_end;
   task->ctx = call;
-  mp_task_queue(task, 4);
+  mp_task_queue(task, 5);
 }
 
 static void handler_failed(struct mp_call *call, struct mp_task *task) {
   int status = raised_status(task->co, 1);
   if (status == 0 || status >= 500) {
-    struct mp_error_facts facts = {.kind = "handler", .call = call};
+    struct mp_error_facts facts = {.kind = "handler", .call = call, .told = task->fault == MP_FAULT_HELD};
     mp_api_report(call->api, task->co, 1, 2, &facts);
   }
   if (call->gone || call->ex->reply.head_sent) {
@@ -223,7 +234,7 @@ static void handler_failed(struct mp_call *call, struct mp_task *task) {
       cut_answer(call);
     return;
   }
-  start_fail(call, task->co);
+  start_fail(call, task);
 }
 
 static void on_handler_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {

@@ -1,4 +1,5 @@
 #include "api/memory.h"
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,17 +47,24 @@ static void *change(struct mp_memory *memory, void *block, size_t old_size, size
   return to;
 }
 
+void mp_memory_limit(struct mp_memory *memory, size_t limit, bool (*beyond)(void *ctx, size_t used), void *ctx) {
+  memory->beyond = beyond;
+  memory->ctx = ctx;
+  memory->limit = limit ? limit : SIZE_MAX;
+}
+
 void *mp_memory_alloc(void *ctx, void *block, size_t old_size, size_t new_size) {
   struct mp_memory *memory = ctx;
-  void *to = NULL;
   if (!block) old_size = 0; /* then Lua hands the kind of object here */
   if (new_size == 0) {
     if (old_size > 0) give(memory, block, old_size);
-  } else {
-    to = old_size == 0 ? take(memory, new_size) : change(memory, block, old_size, new_size);
-    if (!to) return NULL;
+    memory->used -= old_size;
+    return NULL;
   }
-  memory->used += new_size - old_size;
+  size_t used = memory->used + new_size - old_size;
+  if (used > memory->limit && new_size > old_size && !memory->beyond(memory->ctx, used)) return NULL;
+  void *to = old_size == 0 ? take(memory, new_size) : change(memory, block, old_size, new_size);
+  if (to) memory->used = used;
   return to;
 }
 

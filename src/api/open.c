@@ -2,6 +2,7 @@
 #include "api/channel.h"
 #include "api/embedded.h"
 #include "api/gate.h"
+#include "api/hold.h"
 #include "api/json.h"
 #include "api/text.h"
 #include "base/err.h"
@@ -97,11 +98,13 @@ static const char *push_error_text(lua_State *L, int index) {
   index = lua_absindex(L, index);
   lua_pushcfunction(L, l_error_text);
   lua_pushvalue(L, index);
-  if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) return lua_tostring(L, -1);
+  struct mp_sched *sched = mp_sched_of(L);
+  if (mp_held_pcall(sched, L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) return lua_tostring(L, -1);
   return "an error that cannot be made text";
 }
 
 static void write_line(lua_State *L, const struct report *r) {
+  if (r->facts->told) return;
   char id[48], request[256];
   const char *text = push_error_text(L, 2), *spawned_at = r->facts->spawned_at;
   luaL_Buffer b;
@@ -159,7 +162,7 @@ void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback
   lua_insert(L, -3);
   lua_pushlightuserdata(L, &report);
   lua_insert(L, -3);
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  if (mp_held_pcall(&api->sched, L, 3, 0, 0) == LUA_OK) return;
   mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", push_error_text(L, -1));
   lua_pop(L, 2);
 }
@@ -171,7 +174,10 @@ static void on_unhandled(struct mp_sched *sched, lua_State *L, struct mp_scope *
   lua_getiuservalue(L, index, MP_TASK_SPAWNED_AT);
   const struct mp_task_object *object = lua_touserdata(L, index);
   struct mp_error_facts facts = {
-      .kind = object->kind ? object->kind : "task", .spawned_at = lua_tostring(L, -1), .call = mp_call_of_scope(api, scope)};
+      .kind = object->kind ? object->kind : "task",
+      .spawned_at = lua_tostring(L, -1),
+      .call = mp_call_of_scope(api, scope),
+      .told = object->told};
   lua_getiuservalue(L, index, MP_TASK_VALUE);
   lua_getiuservalue(L, index, MP_TASK_TRACEBACK);
   mp_api_report(api, L, index + 2, index + 3, &facts);
@@ -332,6 +338,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
   make_id_prefix(api);
+  mp_api_limit_memory(api);
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
@@ -339,6 +346,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
   api->sched.ctx = api;
   api->sched.on_unhandled = on_unhandled;
+  api->sched.on_held = mp_api_on_held;
   lua_pushcfunction(api->L, p_open);
   lua_pushlightuserdata(api->L, api);
   if (lua_pcall(api->L, 1, 0, 0) == LUA_OK) return api;
@@ -375,12 +383,21 @@ static int p_load(lua_State *L) {
   return 0;
 }
 
+/* Nobody else is held up by an app that loads: it has nearly as long as the master gives its worker. */
+static int load_in_time(struct mp_api *api, lua_State *L) {
+  double most_s = api->setup.config->boot_timeout * 0.9;
+  mp_hold_restart(&api->sched.held.hold, most_s > 0 && most_s < 1e6 ? (uint32_t)(most_s * 1000) : UINT32_MAX);
+  int status = mp_held_pcall(&api->sched, L, 1, 0, -3);
+  mp_hold_restart(&api->sched.held.hold, 0);
+  return status;
+}
+
 int mp_api_load(struct mp_api *api, struct mp_buf *why) {
   lua_State *L = api->L;
   lua_pushcfunction(L, with_traceback);
   lua_pushcfunction(L, p_load);
   lua_pushlightuserdata(L, api);
-  int status = lua_pcall(L, 1, 0, -3);
+  int status = load_in_time(api, L);
   if (status == LUA_OK) {
     lua_pop(L, 1);
     return 0;

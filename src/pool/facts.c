@@ -1,6 +1,8 @@
+#include "base/buf.h"
 #include "base/err.h"
 #include "pool/inside.h"
 #include <stdio.h>
+#include <string.h>
 
 /* "exit 3", "killed by SIGSEGV (core dumped)", "ended, nobody knows how". */
 static const char *status_text(const struct mp_status *s, char *out, unsigned size) {
@@ -37,6 +39,39 @@ static void say_ended(struct mp_pool *pool, const struct mp_action *f, const str
          pid_of(pool, f->seat), (unsigned long long)e->answered);
 }
 
+/* Where it is stuck, and what suffers from it: a line each behind the message. */
+static void list_stuck(const struct mp_shm_stuck *stuck, uint64_t now, struct mp_buf *out) {
+  char line[2 * MP_SHM_LINE];
+  size_t n = stuck->n < MP_SHM_REQUESTS ? stuck->n : MP_SHM_REQUESTS;
+  size_t trace = strnlen(stuck->trace, sizeof stuck->trace);
+  int err = trace ? mp_buf_addf(out, "stack traceback:\n%.*s", (int)trace, stuck->trace) : 0;
+  for (size_t i = 0; i < n && err == 0; i++) {
+    const struct mp_shm_request *r = &stuck->request[i];
+    uint64_t age = r->started_ms && now > r->started_ms ? now - r->started_ms : 0;
+    err = mp_buf_addf(out, "%sin flight for %llu ms: %s", mp_buf_len(out) ? "\n" : "", (unsigned long long)age,
+                      mp_log_quote(mp_slice(r->line, strnlen(r->line, sizeof r->line)), line, sizeof line));
+  }
+}
+
+static void say_stuck(struct mp_pool *pool, const struct mp_action *f) {
+  const struct mp_shm_slot *slot = &pool->shm->slot[f->seat];
+  const struct mp_shm_stuck *stuck = &slot->stuck;
+  bool filled = atomic_load_explicit(&stuck->filled, memory_order_acquire) == 1;
+  char line[2 * MP_SHM_LINE], text[3 * MP_SHM_LINE];
+  const char *request = "";
+  struct mp_buf detail = {0};
+  if (filled && stuck->named && stuck->n > 0)
+    request =
+        mp_log_quote(mp_slice(stuck->request[0].line, strnlen(stuck->request[0].line, MP_SHM_LINE)), line, sizeof line);
+  int n = snprintf(text, sizeof text, "worker %u (pid %d) is stuck in C%s%s held_ms=%llu in_flight=%u slot=%u gen=%u",
+                   f->slot + 1, pid_of(pool, f->seat), *request ? " request=" : "", request,
+                   (unsigned long long)(filled ? stuck->held_ms : 0), atomic_load(&slot->in_flight), f->slot,
+                   f->generation);
+  if (filled) list_stuck(stuck, mp_loop_now(&pool->loop), &detail);
+  mp_log_detail(pool->log, MP_LOG_ERROR, "pool", mp_slice(text, (size_t)n), mp_buf_slice(&detail));
+  mp_buf_free(&detail);
+}
+
 static void say_start_failed(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
   char text[128];
   mp_log(pool->log, MP_LOG_ERROR, "pool", "cannot start a worker: %s slot=%u gen=%u code=%s",
@@ -60,6 +95,17 @@ void mp_pool_say(struct mp_pool *pool, const struct mp_action *f, const struct m
   case MP_FACT_AGAIN:
     mp_log(log, MP_LOG_WARN, "pool", "starting it again after a pause slot=%u deaths=%u pause_ms=%llu", f->slot, f->n,
            ms);
+    break;
+  case MP_FACT_STUCK:
+    say_stuck(pool, f);
+    break;
+  case MP_FACT_BACK:
+    mp_log(log, MP_LOG_WARN, "pool", "worker goes on after all slot=%u gen=%u pid=%d", f->slot, f->generation,
+           pid_of(pool, f->seat));
+    break;
+  case MP_FACT_HUNG:
+    mp_log(log, MP_LOG_ERROR, "pool", "worker hangs, ending it slot=%u gen=%u pid=%d waited_ms=%llu", f->slot,
+           f->generation, pid_of(pool, f->seat), ms);
     break;
   case MP_FACT_BOOT_TIMEOUT:
     mp_log(log, MP_LOG_ERROR, "pool", "worker not ready in time, ending it slot=%u gen=%u pid=%d waited_ms=%llu",

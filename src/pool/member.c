@@ -26,6 +26,10 @@ static void on_word(void *ctx, const char *word) {
   struct mp_member *m = ctx;
   if (strcmp(word, "ready") == 0)
     mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_READY, .seat = m->seat});
+  else if (strcmp(word, "stuck") == 0)
+    mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_STUCK, .seat = m->seat});
+  else if (strcmp(word, "back") == 0)
+    mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_BACK, .seat = m->seat});
   else
     mp_log(m->pool->log, MP_LOG_WARN, "pool", "a worker says what nobody understands slot=%u pid=%d", m->slot,
            (int)m->child.proc.pid);
@@ -69,6 +73,7 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
   atomic_store(&slot->connections, 0);
   atomic_store(&slot->accepting, 0);
   atomic_store(&slot->accepted, 0);
+  atomic_store(&slot->stuck.filled, 0);
 }
 
 /* The command line: where it sits, its descriptors, then the settings. */

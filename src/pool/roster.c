@@ -113,6 +113,35 @@ static void halt(struct mp_roster *r, int seat, uint64_t now) {
   leave(r, seat, now, MP_ROSTER_HALT_MS, MP_ACTION_HALT);
 }
 
+static void was_stuck(struct mp_roster *r, int seat, uint64_t now) {
+  struct mp_seat *s = &r->seat[seat];
+  if (s->killed || s->stuck_ms) return;
+  s->stuck_ms = now;
+  say_of(r, MP_FACT_STUCK, seat);
+}
+
+static void was_back(struct mp_roster *r, int seat) {
+  struct mp_seat *s = &r->seat[seat];
+  if (s->killed || !s->stuck_ms) return;
+  s->stuck_ms = 0;
+  say_of(r, MP_FACT_BACK, seat);
+}
+
+/* One that boots has its own deadline, and holds up nobody. */
+static uint64_t hung_at(const struct mp_seat *s) {
+  return s->stuck_ms && !s->killed && s->state != MP_SEAT_STARTING ? s->stuck_ms + MP_ROSTER_STUCK_MS : 0;
+}
+
+/* It keeps its slot, and its end is a failure like any other. */
+static void end_hung(struct mp_roster *r, uint64_t now) {
+  for (int i = 0; i < MP_ROSTER_SEATS; i++) {
+    const struct mp_seat *s = &r->seat[i];
+    if (s->state == MP_SEAT_FREE || !hung_at(s) || hung_at(s) > now) continue;
+    say_of(r, MP_FACT_HUNG, i)->ms = now - s->stuck_ms;
+    kill_seat(r, i);
+  }
+}
+
 static void end_overdue(struct mp_roster *r, uint64_t now) {
   for (int i = 0; i < MP_ROSTER_SEATS; i++) {
     struct mp_seat *s = &r->seat[i];
@@ -343,8 +372,11 @@ static void sooner(uint64_t *next, uint64_t due) {
 /* A pause that is over needs no alarm: what its start still waits for is an event of its own. */
 static void set_alarm(struct mp_roster *r, uint64_t now) {
   uint64_t next = 0;
-  for (unsigned i = 0; i < MP_ROSTER_SEATS; i++)
-    if (r->seat[i].state != MP_SEAT_FREE) sooner(&next, r->seat[i].due_ms);
+  for (unsigned i = 0; i < MP_ROSTER_SEATS; i++) {
+    if (r->seat[i].state == MP_SEAT_FREE) continue;
+    sooner(&next, r->seat[i].due_ms);
+    sooner(&next, hung_at(&r->seat[i]));
+  }
   bool starts = r->stage == MP_STAGE_BOOTING || r->stage == MP_STAGE_RUNNING;
   for (unsigned i = 0; starts && i < r->wanted; i++)
     if (r->slot[i].coming == NONE && r->slot[i].due_ms > now) sooner(&next, r->slot[i].due_ms);
@@ -367,6 +399,12 @@ static void hear(struct mp_roster *r, const struct mp_event *e, uint64_t now) {
     break;
   case MP_EVENT_READY:
     if (seat != NONE) was_ready(r, seat, now);
+    break;
+  case MP_EVENT_STUCK:
+    if (seat != NONE) was_stuck(r, seat, now);
+    break;
+  case MP_EVENT_BACK:
+    if (seat != NONE) was_back(r, seat);
     break;
   case MP_EVENT_ENDED:
     if (seat != NONE) has_ended(r, seat, e, now);
@@ -396,6 +434,7 @@ unsigned mp_roster_take(struct mp_roster *r, const struct mp_event *event, uint6
   r->n_actions = 0;
   if (r->stage == MP_STAGE_OVER) return 0;
   hear(r, event, now_ms);
+  end_hung(r, now_ms);
   end_overdue(r, now_ms);
   settle(r, now_ms);
   set_alarm(r, now_ms);

@@ -25,13 +25,16 @@ enum {
   MP_ROSTER_BOOT_TRIES = 5,
   MP_ROSTER_PAUSE_MS = 100,
   MP_ROSTER_LONGEST_PAUSE_MS = 10000,
-  MP_ROSTER_HALT_MS = 1000 /* between the word to end at once and the kill */
+  MP_ROSTER_STUCK_MS = 500, /* between a worker's word that its loop is stuck and the kill */
+  MP_ROSTER_HALT_MS = 1000  /* between the word to end at once and the kill */
 };
 
 enum mp_event_kind {
   MP_EVENT_BEGIN,
   MP_EVENT_START_FAILED, /* seat, err: what an action START asked for could not be done */
   MP_EVENT_READY,        /* seat */
+  MP_EVENT_STUCK,        /* seat: Lua has its loop, and cannot be got out of what it does */
+  MP_EVENT_BACK,         /* seat: it could, after all */
   MP_EVENT_ENDED,        /* seat, status, answered */
   MP_EVENT_STOP,         /* TERM: the second one stops at once */
   MP_EVENT_STOP_NOW,     /* INT, QUIT */
@@ -67,6 +70,9 @@ enum mp_fact {
   MP_FACT_ENDED,        /* seat; ms: age; asked: we had told it to; the event holds the status */
   MP_FACT_START_FAILED, /* seat; the event holds err */
   MP_FACT_AGAIN,        /* slot; n: deaths in a row; ms: pause */
+  MP_FACT_STUCK,        /* seat; the slot says with what */
+  MP_FACT_BACK,         /* seat */
+  MP_FACT_HUNG,         /* seat; ms: since it was said to be stuck */
   MP_FACT_BOOT_TIMEOUT, /* seat; ms: waited */
   MP_FACT_OVERDUE,      /* seat; ms: since it was told to leave */
   MP_FACT_ADOPTED,      /* generation: what was new is now the pool's */
@@ -96,6 +102,7 @@ struct mp_seat {
   uint32_t generation;
   uint64_t born_ms, left_ms;
   uint64_t due_ms;     /* end it then; 0: never */
+  uint64_t stuck_ms;   /* since then it is stuck; 0: it is not */
   bool halted, killed; /* was told so */
 };
 

@@ -99,9 +99,11 @@ static int go_on(lua_State *L, lua_State *co, int n_args, int *n_results) {
   lua_State *before = sched->running;
   sched->frames = &frame;
   sched->running = co;
+  if (sched->held.asked) mp_held_follow(sched, co);
   int status = lua_resume(co, L, n_args, n_results);
   sched->running = before;
   sched->frames = frame.outer;
+  if (sched->held.asked) mp_held_follow(sched, before);
   return status;
 }
 
@@ -109,8 +111,10 @@ static int go_on(lua_State *L, lua_State *co, int n_args, int *n_results) {
 static int close_co(struct mp_sched *sched, lua_State *co) {
   lua_State *before = sched->running;
   sched->running = co;
+  if (sched->held.asked) mp_held_follow(sched, co);
   int status = lua_resetthread(co);
   sched->running = before;
+  if (sched->held.asked) mp_held_follow(sched, before);
   return status;
 }
 

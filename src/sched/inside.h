@@ -23,6 +23,9 @@ void mp_object_keep(struct mp_task *task, enum mp_outcome outcome, int n_values,
 /* The object parts from its task: who waits is woken; an error that nobody waited for stays with the scope. */
 void mp_object_settle(struct mp_task *task, enum mp_outcome outcome, bool told);
 
+/* task.c: the text at the top (popped) is what the running task's error will be told with. */
+void mp_task_keep_trace(lua_State *L);
+
 /* wait.c: mp_unpark that raises nothing. */
 void mp_wait_over(struct mp_task *task);
 /* Raises if the running task, which is about to wait for it, would wait for itself. */

@@ -73,6 +73,7 @@ void mp_task_push(lua_State *L, struct mp_task *task) {
   }
   *object = (struct mp_task_object){.task = task, .sched = task->sched};
   object->cancelled = task->cancel != MP_CANCEL_NONE;
+  object->told = task->fault == MP_FAULT_HELD;
   mp_waitable_init(&object->end, &task_ops);
   mp_list_init(&object->node);
   luaL_setmetatable(L, OBJECT_NAME);
@@ -142,6 +143,7 @@ static bool keep(struct mp_task *task, lua_CFunction function, int n) {
 
 void mp_object_keep(struct mp_task *task, enum mp_outcome outcome, int n_values, bool told) {
   bool kept = true;
+  if (task->object) task->object->told = task->fault == MP_FAULT_HELD;
   if (outcome == MP_TASK_DONE && task->object) kept = keep(task, p_keep_values, n_values);
   if (outcome == MP_TASK_FAILED && (task->object || !told)) kept = keep(task, p_keep_error, 0);
   if (kept) return;

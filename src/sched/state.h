@@ -4,6 +4,7 @@
 #define MP_SCHED_STATE_H
 
 #include "io/loop.h"
+#include "sched/held.h"
 #include "sched/task.h"
 #include <lauxlib.h>
 #include <lua.h>
@@ -17,6 +18,12 @@ struct mp_sched {
   void *ctx;            /* borrowed: the room above */
   /* An error that nobody took, of a task in `scope`: its object is at the top of L. Once for each. */
   void (*on_unhandled)(struct mp_sched *sched, lua_State *L, struct mp_scope *scope);
+  /* L has held the loop for too long, or (not `over`) for longer than it should: in a hook, while it is at it. The
+   * traceback is to be had now. May be NULL. */
+  void (*on_held)(struct mp_sched *sched, lua_State *L, bool over);
+  struct mp_held held;
+  char
+      starved[1024]; /* where memory was refused last; ends with a NUL. Written by the room above, from its allocator */
   struct mp_task *current; /* borrowed: whose coroutine runs; NULL between tasks */
   lua_State *running;      /* borrowed: the coroutine that runs, which may be one of the script's own */
   struct mp_frame *frames; /* borrowed: resumes of script coroutines that are on the C stack now */

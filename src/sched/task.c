@@ -3,6 +3,7 @@
 #include "sched/inside.h"
 #include "sched/trace.h"
 #include <stdlib.h>
+#include <string.h>
 
 enum { KEPT_COROUTINES = 1024, GRACE_MS = 2000 };
 
@@ -16,19 +17,32 @@ static void cancel_member(struct mp_member *member) {
 /* ---- the bottom of every coroutine ---- */
 
 /* The stack as it is where the error is raised: unwinding takes it away. A cancellation needs none. */
+void mp_task_keep_trace(lua_State *L) {
+  struct mp_task *task = mp_sched_of(L)->current;
+  mp_anchor(L, mp_trace_key(task));
+  task->has_trace = true;
+}
+
 static int l_keep_trace(lua_State *L) {
   struct mp_task *task = mp_sched_of(L)->current;
   if (task->cancel != MP_CANCEL_NONE && mp_is_cancelled(L, 1)) return 1;
+  if (task->has_trace && mp_held_ending(task->sched)) return 1; /* where it was stuck says more */
   mp_traceback(L, L, NULL, 1);
-  mp_anchor(L, mp_trace_key(task));
-  task->has_trace = true;
+  mp_task_keep_trace(L);
   return 1;
+}
+
+/* Buffers of Lua's library raise it as an error like any other; scripts raise again what they have caught. */
+static bool is_out_of_memory(lua_State *L) {
+  return lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "not enough memory") == 0;
 }
 
 static int after_body(lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
   if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - 1;
-  mp_sched_of(L)->current->raised = true;
+  struct mp_task *task = mp_sched_of(L)->current;
+  task->raised = true;
+  if (status == LUA_ERRMEM || is_out_of_memory(L)) task->fault = MP_FAULT_MEMORY;
   return 1;
 }
 
@@ -129,6 +143,7 @@ struct mp_task *mp_task_new(struct mp_sched *sched, struct mp_scope *scope) {
   struct mp_task *task = take_slot(sched);
   if (!task) return NULL;
   task->spent = task->raised = false;
+  task->fault = MP_FAULT_NONE;
   if (!task->co && !give_coroutine(task)) {
     free_slot(task);
     return NULL;
@@ -165,6 +180,10 @@ static void disown(struct mp_task *task) {
 static int p_trace(lua_State *L) {
   struct mp_task *task = lua_touserdata(L, 1);
   mp_anchor_push(L, mp_trace_key(task));
+  if (task->fault == MP_FAULT_MEMORY && lua_isnil(L, 2)) { /* Lua calls no message handler then */
+    lua_pushfstring(L, "stack traceback:\n%s", task->sched->starved);
+    lua_replace(L, 2);
+  }
   if (lua_isnil(L, 2)) lua_pushliteral(L, "(no traceback)"), lua_replace(L, 2);
   if (!task->has_cause) return 1;
   mp_cause_take(L, task); /* stack: task traceback cause */
@@ -225,9 +244,20 @@ static void end_task(struct mp_task *task, enum mp_outcome outcome, int n) {
 
 /* Its error stands alone on its coroutine. */
 static void fail_task(struct mp_task *task) {
+  struct mp_sched *sched = task->sched;
+  if (mp_held_ending(sched)) task->fault = MP_FAULT_HELD; /* whatever its handlers have made of it */
+  if (task->fault == MP_FAULT_HELD) {
+    mp_held_forget(sched);
+    mp_hold_restart(&sched->held.hold, 0);
+    lua_settop(task->co, 0);
+    push_made(task, p_text, "it held the worker for longer than --timeout allows");
+  }
+  if (task->fault == MP_FAULT_MEMORY) task->spent = true; /* its stack may have grown large */
+  bool starved = task->fault == MP_FAULT_MEMORY;
   push_made(task, p_trace, task);
   bool cancelled = task->cancel != MP_CANCEL_NONE && mp_is_cancelled(task->co, 1);
   end_task(task, cancelled ? MP_TASK_CANCELLED : MP_TASK_FAILED, 2);
+  if (starved) lua_gc(sched->L, LUA_GCCOLLECT); /* what it held is garbage now, and others need the room */
 }
 
 /* Its <close> variables run, those of the script's coroutines in which it is parked first; none of them can wait. True:
@@ -236,12 +266,15 @@ static bool close_coroutine(struct mp_task *task) {
   struct mp_sched *sched = task->sched;
   lua_State *co = task->co;
   task->spent = true; /* Lua keeps a reset coroutine's message handler */
+  uint64_t before = mp_held_begin(sched);
   sched->current = task;
   bool nested_failed = mp_coro_unwind(sched->L, task);
   sched->running = co;
+  if (sched->held.asked) mp_held_follow(sched, co);
   bool failed = lua_resetthread(co) != LUA_OK;
   sched->current = NULL;
   sched->running = sched->L;
+  mp_held_end(sched, before);
   if (nested_failed && failed)
     lua_pop(sched->L, 1); /* the later one wins, as in Lua */
   else if (nested_failed)
@@ -261,11 +294,41 @@ static void abort_task(struct mp_task *task) {
 
 /* ---- running ---- */
 
+/* It was stopped in the middle of its work. Its <close> variables have a short time of their own; what they raise is
+ * not why it ended. */
+static void end_held(struct mp_task *task) {
+  struct mp_hold *hold = &task->sched->held.hold;
+  mp_held_forget(task->sched);
+  mp_hold_restart(hold, MP_HELD_CLOSE_MS);
+  close_coroutine(task);
+  mp_hold_restart(hold, 0);
+  task->fault = MP_FAULT_HELD;
+  fail_task(task);
+}
+
 /* A module written in C yielded past the scheduler; or Lua itself could not go on. */
 static void end_broken(struct mp_task *task, int status) {
-  const char *text = status == LUA_YIELD ? "attempt to yield from outside a coroutine" : "C stack overflow";
+  const char *text = status == LUA_YIELD    ? "attempt to yield from outside a coroutine"
+                     : status == LUA_ERRMEM ? "not enough memory"
+                                            : "C stack overflow";
+  if (status == LUA_ERRMEM) task->fault = MP_FAULT_MEMORY;
   if (!close_coroutine(task)) push_made(task, p_text, text);
   fail_task(task);
+}
+
+/* It has parked, or it has ended, one way or the other. */
+static inline void settle_run(struct mp_task *task, int status, int n_results) {
+  struct mp_sched *sched = task->sched;
+  if (status == LUA_YIELD && sched->parking) {
+    sched->parking = false;
+    if (sched->held.forced) end_held(task);
+  } else if (status != LUA_OK) {
+    end_broken(task, status);
+  } else if (task->raised) {
+    fail_task(task);
+  } else {
+    end_task(task, MP_TASK_DONE, n_results);
+  }
 }
 
 void mp_task_run(struct mp_task *task, int n_args) {
@@ -280,19 +343,14 @@ void mp_task_run(struct mp_task *task, int n_args) {
     return;
   }
   task->state = MP_TASK_RUNNING;
+  uint64_t before = mp_held_begin(sched);
   sched->current = task;
   sched->running = task->co;
   int status = lua_resume(task->co, sched->L, n_args, &n_results);
   sched->current = NULL;
   sched->running = sched->L;
-  if (status == LUA_YIELD && sched->parking)
-    sched->parking = false;
-  else if (status != LUA_OK)
-    end_broken(task, status);
-  else if (task->raised)
-    fail_task(task);
-  else
-    end_task(task, MP_TASK_DONE, n_results);
+  settle_run(task, status, n_results);
+  mp_held_end(sched, before);
 }
 
 void mp_task_queue(struct mp_task *task, int n_args) {

@@ -15,6 +15,8 @@
 
 enum mp_task_state { MP_TASK_FREE, MP_TASK_NEW, MP_TASK_READY, MP_TASK_RUNNING, MP_TASK_PARKED, MP_TASK_ENDING };
 enum mp_outcome { MP_TASK_RUNS, MP_TASK_DONE, MP_TASK_FAILED, MP_TASK_CANCELLED };
+/* Why a task was ended that did nothing wrong by Lua's own rules. */
+enum mp_fault { MP_FAULT_NONE, MP_FAULT_HELD, MP_FAULT_MEMORY };
 enum mp_cancel { MP_CANCEL_NONE, MP_CANCEL_ASKED, MP_CANCEL_RAISED };
 
 struct mp_task_object {
@@ -27,6 +29,7 @@ struct mp_task_object {
   bool taken;             /* somebody was given the error */
   bool lost;              /* there was no memory to keep its values or its error */
   bool cancelled;         /* was asked to stop */
+  bool told;              /* its error stands in the log already: on_held */
 };
 /* User values of the object: results (a table with n) or the error; the traceback; where spawned; reason; name. */
 enum {
@@ -56,6 +59,7 @@ struct mp_task {
   uint64_t grace_ms;
   int n_args; /* to be given at the first resume */
   uint8_t state, cancel, woken;
+  uint8_t fault;  /* enum mp_fault: of the error it ended with */
   bool on_walk;   /* being looked at while cycles are sought */
   bool has_trace; /* the scheduler keeps the traceback of an error raised in it */
   bool has_cause; /* the scheduler keeps the traceback of an error that a wait raised in it */

@@ -1,16 +1,19 @@
 #include "worker/worker.h"
+#include "api/hold.h"
 #include "api/open.h"
 #include "base/err.h"
 #include "base/lines.h"
 #include "base/shm.h"
 #include "io/guardian.h"
 #include "io/signal.h"
+#include "io/watchdog.h"
 #include "worker/record.h"
 #include "worker/share.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { INTERNAL = 1, APP_FAILED = 3 /* exit codes */, LAST_SWEEP_MS = 1000, BUSY_POLL_MS = 10 };
@@ -34,6 +37,7 @@ struct worker {
   struct mp_share share;
   struct mp_timer look;     /* is the drain over? */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
+  struct mp_watchdog watchdog;
   struct mp_soon leave;
   uint32_t n_accepted;
   enum stage stage;
@@ -366,6 +370,35 @@ static int open_rest(struct worker *w) {
   return err < 0 ? err : open_api(w);
 }
 
+/* Time. What Lua cannot be got out of ends with the process, and the master does that. */
+
+static void on_late(void *ctx, enum mp_watch_step step) {
+  struct worker *w = ctx;
+  mp_api_interrupt(w->api, step, &w->slot->stuck);
+}
+
+/* On the watchdog's thread. The pipe is not asked to wait: it is empty, or nobody listens. */
+static void tell_stuck(void *ctx, enum mp_watch_step step) {
+  const struct worker *w = ctx;
+  struct mp_slice word = step == MP_WATCH_STUCK ? MP_SLICE("stuck\n") : MP_SLICE("back\n");
+  if (send(w->setup->control_fd, word.at, word.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return; /* no master, no worker */
+}
+
+static uint32_t watch_ms(double seconds) {
+  return seconds <= 0 ? 0 : seconds >= 1e6 ? 1000000000 : seconds < 0.001 ? 1 : (uint32_t)(seconds * 1000);
+}
+
+static int open_watchdog(struct worker *w) {
+  const struct mp_config *config = w->setup->config;
+  w->watchdog.hold = mp_api_hold(w->api);
+  w->watchdog.watch.slow_ms = watch_ms(config->slow_callback);
+  w->watchdog.watch.over_ms = watch_ms(config->timeout);
+  w->watchdog.ctx = w;
+  w->watchdog.interrupt = on_late;
+  w->watchdog.told = tell_stuck;
+  return mp_watchdog_start(&w->watchdog);
+}
+
 static int serve(struct worker *w) {
   int code = load(w);
   if (code != 0) return code;
@@ -378,6 +411,7 @@ static int serve(struct worker *w) {
  * server has drained does not: the process ends anyway, and its children are swept. */
 static void close_all(struct worker *w) {
   if (w->has_server && w->server_drained) mp_server_deinit(&w->server);
+  mp_watchdog_stop(&w->watchdog);
   mp_api_close(w->api);
   mp_signal_end();
   mp_signal_close(&w->term);
@@ -401,6 +435,7 @@ static int begin(struct worker *w) {
   if (err == 0) err = open_page(w);
   if (err == 0) err = open_loop(w);
   if (err == 0) err = open_rest(w);
+  if (err == 0) err = open_watchdog(w);
   return err;
 }
 
