@@ -58,7 +58,7 @@ static void reaps_strangers_and_nobody_else(void **state) {
   pid_t running = start("exec sleep 100", true), spared = start("exit 3", true), ended = start("exit 4", true);
   pid_t same_group = start("exit 5", false); /* as a C library's system() has */
   assert_true(is_gone(spared, 3000) && is_gone(ended, 3000) && is_gone(same_group, 3000));
-  assert_int_equal(mp_reap_strangers(is_that, &spared), 1);
+  assert_int_equal(mp_reap_strangers(is_that, &spared, NULL), 1);
   assert_int_equal(waitpid(ended, NULL, WNOHANG), -1);
   assert_int_equal(waitpid(spared, NULL, WNOHANG), spared);
   assert_int_equal(waitpid(same_group, NULL, WNOHANG), same_group);
@@ -101,7 +101,7 @@ static void ends_all_when_the_master_dies(void **state) {
   assert_int_equal(waitpid(worker, &status, 0), worker);
   assert_true(clock_ms() - before < 2000);
   assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
-  assert_int_equal(mp_reap_strangers(NULL, NULL), 0); /* nothing came to us */
+  assert_int_equal(mp_reap_strangers(NULL, NULL, NULL), 0); /* nothing came to us */
   assert_no_child();
   close(death[0]);
   close(report[0]);

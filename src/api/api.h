@@ -32,6 +32,8 @@ struct mp_api {
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */
   unsigned n_queued;
+  struct mp_list live;        /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;     /* looks for what other processes left to this one */
   uint64_t lost_told_ms;      /* when a lost status was last logged with its advice */
   uint64_t next_id;           /* of requests */
   char id_prefix[17];         /* random, one a worker */
@@ -102,6 +104,11 @@ const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);
 const char *mp_call_id(const struct mp_call *call, char *out, unsigned size);
 /* Runs on_head functions; before the head goes out. Raises what they raise. */
 void mp_call_before_head(lua_State *L, struct mp_call *call);
+
+/* strays.c: what escapes its group, or outlives its parent, becomes this worker's child. It is reaped when it ends. */
+int mp_strays_init(struct mp_api *api);
+void mp_strays_look(struct mp_api *api); /* soon: a process has settled */
+void mp_strays_deinit(struct mp_api *api);
 
 /* The openers: each pushes or fills in its part of the table moonpool.core at the top of L. */
 void mp_request_open(lua_State *L);

@@ -115,14 +115,32 @@ static void set_stream(lua_State *L, struct blocking *b, const struct mp_args *a
     lua_pushlstring(L, bytes.at ? bytes.at : "", bytes.len);
     lua_setfield(L, -2, name);
   }
-  mp_buf_free(&b->out[which]);
 }
 
-static void push_result(lua_State *L, struct blocking *b, const struct mp_args *args,
-                        struct mp_result_facts *facts) {
-  mp_result_push(L, facts);
+struct outcome {
+  struct blocking *b;
+  const struct mp_args *args;
+  struct mp_result_facts facts;
+};
+
+/* Protected, because the output must be freed even when there is no memory for the strings. */
+static int p_push_result(lua_State *L) {
+  struct outcome *outcome = lua_touserdata(L, 1);
+  struct blocking *b = outcome->b;
+  const struct mp_args *args = outcome->args;
+  mp_result_push(L, &outcome->facts);
   set_stream(L, b, args, 1, "stdout");
   set_stream(L, b, args, 2, "stderr");
+  return 1;
+}
+
+static int push_result(lua_State *L, struct outcome *outcome) {
+  lua_pushcfunction(L, p_push_result);
+  lua_pushlightuserdata(L, outcome);
+  int status = lua_pcall(L, 1, 1, 0);
+  mp_buf_free(&outcome->b->out[1]);
+  mp_buf_free(&outcome->b->out[2]);
+  return status == LUA_OK ? 1 : lua_error(L);
 }
 
 static int l_blocking_run(lua_State *L) {
@@ -141,19 +159,21 @@ static int l_blocking_run(lua_State *L) {
     return mp_args_push_failure(L, args, err, step);
   }
   uint64_t started = now_ms();
-  struct mp_result_facts facts = {.pid = proc.pid, .timeout_s = (double)args->spec.timeout_ms / 1000};
+  struct outcome outcome = {.b = &b, .args = args};
+  struct mp_result_facts *facts = &outcome.facts;
+  facts->pid = proc.pid;
+  facts->timeout_s = (double)args->spec.timeout_ms / 1000;
   b.proc = proc;
-  facts.timed_out = run_to_end(&b, &args->spec);
-  facts.held = read_rest(&b, args->spec.linger_ms);
+  facts->timed_out = run_to_end(&b, &args->spec);
+  facts->held = read_rest(&b, args->spec.linger_ms);
   if (!args->spec.leave) mp_pidfd_signal_group(&b.proc, SIGKILL); /* its number is held: it has not been reaped yet */
-  mp_pidfd_wait(&b.proc, -1, &facts.status);
+  mp_pidfd_wait(&b.proc, -1, &facts->status);
   mp_pidfd_close(&b.proc);
   close_all(b.fds);
-  facts.elapsed_s = (double)(now_ms() - started) / 1000;
-  facts.truncated[1] = b.truncated[1];
-  facts.truncated[2] = b.truncated[2];
-  push_result(L, &b, args, &facts);
-  return 1;
+  facts->elapsed_s = (double)(now_ms() - started) / 1000;
+  facts->truncated[1] = b.truncated[1];
+  facts->truncated[2] = b.truncated[2];
+  return push_result(L, &outcome);
 }
 
 void mp_blocking_open(lua_State *L) {

@@ -314,6 +314,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
+  if (mp_strays_init(api) < 0) goto fail;
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
   api->sched.ctx = api;
   api->sched.on_unhandled = on_unhandled;
@@ -323,6 +324,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_log(api->log, MP_LOG_ERROR, "app", "cannot open the Lua state: %s", lua_tostring(api->L, -1));
   mp_sched_deinit(&api->sched);
 fail:
+  mp_strays_deinit(api);
   if (api->L) lua_close(api->L);
   mp_memory_deinit(&api->memory);
   free(api);
@@ -469,6 +471,7 @@ void mp_api_stop(struct mp_api *api) {
 void mp_api_close(struct mp_api *api) {
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
+  mp_strays_deinit(api);
   mp_calls_free(api);
   mp_routes_deinit(&api->routes);
   mp_buf_free(&api->scratch);

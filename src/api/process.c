@@ -297,6 +297,8 @@ static void on_settled(struct mp_child *child) {
   log_end(p);
   mp_pipes_settle(p);
   mp_list_unlink(&p->owned.node);
+  mp_list_unlink(&p->live);
+  mp_strays_look(p->api);
   mp_waitable_settle(&p->end, false);
   if (p->has_place) mp_place_release(p->api);
   p->has_place = false;
@@ -334,6 +336,7 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
   mp_waitable_init(&p->end, &process_ops);
   mp_list_init(&p->member.node);
   mp_list_init(&p->owned.node);
+  mp_list_init(&p->live);
   p->member.cancel = cancel_member;
   p->member.left_alone = left_alone;
   p->owned.cancel = cancel_owned;
@@ -408,6 +411,7 @@ static int start(lua_State *L, int scratch) {
   }
   p->has_place = true;
   args->has_place = false;
+  mp_list_append(&args->api->live, &p->live);
   join(L, p, args);
   for (int i = 1; i < 3; i++)
     if (p->pipes[i].kind == MP_STDIO_LOG) mp_child_read(&p->child, (enum mp_child_pipe)i);

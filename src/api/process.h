@@ -26,6 +26,7 @@ struct mp_process {
   struct mp_child child;
   struct mp_member member;      /* of the scope it lives in */
   struct mp_owned owned;        /* of the task that started it */
+  struct mp_list live;          /* of api->live, until it was reaped */
   struct mp_process_pipe pipes[3];
   char name[64];                /* argv[0], for the log */
   uint64_t gen;

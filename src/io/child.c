@@ -33,7 +33,11 @@ static void on_timeout(struct mp_timer *timer) {
 }
 
 void mp_child_stop(struct mp_child *child, uint64_t grace_ms) {
-  if (child->state != RUNNING || child->stopping) return;
+  if (child->state != RUNNING) return;
+  if (child->stopping) { /* who is in more of a hurry decides */
+    if (mp_loop_now(child->loop) + grace_ms < child->timeout.due_ms) mp_timer_start(&child->timeout, grace_ms);
+    return;
+  }
   child->stopping = true;
   send_to_all(child, SIGTERM); /* ESRCH: its end is about to be noticed */
   send_to_all(child, SIGCONT); /* what is stopped cannot hear TERM */

@@ -104,7 +104,8 @@ void mp_child_close_stdin(struct mp_child *child); /* after what is queued */
 /* To the process, or to its whole group until it has settled. -ESRCH after the end, or -errno. */
 int mp_child_signal(struct mp_child *child, int signo, bool group);
 
-/* The ladder: TERM and CONT to the group, after grace_ms KILL. Harmless when stopping or ended. */
+/* The ladder: TERM and CONT to the group, after grace_ms KILL. When stopping already, a shorter
+ * grace counts; harmless when ended. */
 void mp_child_stop(struct mp_child *child, uint64_t grace_ms);
 
 /* Frees everything on the loop; a child that still runs is killed with its group and reaped first. */

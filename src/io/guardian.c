@@ -135,7 +135,11 @@ static void end_child(struct visit *visit, pid_t pid) {
 static void reap_stranger(struct visit *visit, pid_t pid) {
   siginfo_t info = {.si_pid = 0};
   if (getpgid(pid) == getpgrp()) return;
-  if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) == 0 && info.si_pid == pid) visit->ended++;
+  if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) < 0) return;
+  if (info.si_pid == pid)
+    visit->ended++;
+  else
+    visit->found++;
 }
 
 static int64_t now_ms(void) {
@@ -163,9 +167,10 @@ int mp_sweep(bool (*spare)(pid_t pid, void *ctx), void *ctx, int most_ms) {
   }
 }
 
-int mp_reap_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx) {
+int mp_reap_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx, int *left) {
   struct visit visit = {.spare = spare, .ctx = ctx, .meet = reap_stranger};
   visit_children(&visit);
+  if (left) *left = visit.found;
   return visit.ended;
 }
 

@@ -18,7 +18,8 @@ int mp_guardian_start(int death_fd);
 int mp_sweep(bool (*spare)(pid_t pid, void *ctx), void *ctx, int most_ms);
 
 /* Reaps, by pid and without interpreting, every zombie child that `spare` does not claim: strangers that were adopted.
- * Returns how many. */
-int mp_reap_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx);
+ * One of our own process group is never touched: it may be a C library's, who waits for it itself. Returns how many;
+ * `*left` (may be NULL) gets how many strangers still run. */
+int mp_reap_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx, int *left);
 
 #endif

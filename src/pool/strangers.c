@@ -37,6 +37,6 @@ void mp_strangers_sweep(struct mp_pool *pool) {
 }
 
 void mp_strangers_reap(struct mp_pool *pool) {
-  int reaped = mp_reap_strangers(mp_strangers_spared, pool);
+  int reaped = mp_reap_strangers(mp_strangers_spared, pool, NULL);
   if (reaped > 0) mp_log(pool->log, MP_LOG_DEBUG, "pool", "reaped strangers processes=%d", reaped);
 }
