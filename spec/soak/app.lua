@@ -286,7 +286,7 @@ function tasks.crowd(q)
   return tostring(sum)
 end
 function tasks.raise(q) error("soak: raised " .. q.id .. ".", 0) end
-function tasks.answer(q) error { status = number(q.status), message = "soak " .. q.id } end
+function tasks.answer(q) error { status = number(q.status), message = "soak: answered " .. q.id .. "." } end
 function tasks.background(q)
   moonpool.background(function()
     moonpool.run(command(q))

@@ -10,6 +10,7 @@ function M.open(path)
     generation = 0,
     killed = {},     -- pid -> the signal that the mixer sent
     broken = 0,      -- reloads that failed
+    breaking = 0,    -- workers that may yet fail to load
     faults = {},     -- lines that must not be there
     seen = {},       -- "soak: …" -> how often
   }, Log)
@@ -20,6 +21,10 @@ local function is_expected(log, line)
   if line:find "soak: " then return true end
   if line:find "reload failed, the old workers go on" then return true end
   local pid, how = line:match "worker %d+ %(pid (%d+)%) (.-) after "
+  if how == "exited 3" and log.breaking > 0 then
+    log.breaking = log.breaking - 1
+    return true
+  end
   local signal = log.killed[tonumber(pid)]
   return signal == "KILL" and how == "killed by SIGKILL" or signal == "TERM" and (how == "exited 0" or how == "left")
 end
@@ -51,9 +56,8 @@ local function take_line(log, line)
   judge_line(log, line)
   follow_workers(log, line)
   -- Once for each telling: an error's line, not the traceback below it.
-  local said = line:find "^%S+Z " and line:match "soak: %a+ %d+%.[^:]*"
+  local said = line:find "^%S+Z " and (line:match "soak: kept %d+%. code=%d+" or line:match "soak: %a+ %d+%.")
   if said then
-    said = said:gsub("%s+$", "")
     log.seen[said] = (log.seen[said] or 0) + 1
   end
 end

@@ -72,7 +72,8 @@ local function target_of(path, query)
   return #pairs_ > 0 and path .. "?" .. table.concat(pairs_, "&") or path
 end
 
-function Client:bytes(method, path, query) -- luacheck: ignore self
+function Client:bytes(method, path, query)
+  query.word = self.word
   return client.bytes(method, target_of(path, query))
 end
 
@@ -237,6 +238,7 @@ end
 -- The broken app stays only until the log has told of it: a worker that is killed then must find one that loads.
 function storms.broken_app()
   local before = run.log.broken
+  run.log.breaking = run.log.breaking + 1
   server.write_file(run.server.app, "error 'soak: broken app'\n")
   reload "a broken app"
   run.mending = function()
