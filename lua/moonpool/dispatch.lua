@@ -235,6 +235,11 @@ local function new_dispatcher(root_app)
     if not root then
       look()
     end
+    local route = core.match(req, root_app._router.root, method, path)
+    local known = route and root.chains[route]
+    if known then
+      return known(req, res)
+    end
     local segments = router.split_path(path == "*" and "/*" or path)
     if not segments then
       answer(root, req, res, MALFORMED)

@@ -11,6 +11,8 @@ local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308
 
 request.form = form.form
 request.form_list = form.form_list
+request.parts = form.parts
+request.save = form.save
 response.sse = sse.open
 
 --- req:cookie(name): its value, or nil.

@@ -26,6 +26,11 @@ local function open_messages(core)
     return req._body
   end
 
+  function core.request_table(req)
+    req._own = req._own or {}
+    return req._own
+  end
+
   function core.request.keep(req)
     req.kept = true
   end
@@ -110,6 +115,7 @@ local function open_messages(core)
   core.routes = {}
   function core.add_route(method, path, run) core.routes[method .. " " .. path] = run end
   function core.clear_routes() core.routes = {} end
+  function core.match() end -- the router finds it all
 
   function core.set_params(req, params)
     req.params = params

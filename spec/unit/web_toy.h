@@ -85,7 +85,7 @@ static void finish(struct toy_call *call, bool cut) {
 
 static inline void answer(struct toy_call *call, const char *text) {
   call->ended = mp_exchange_send(call->ex, mp_slice(text, strlen(text))) == 0;
-  finish(call, false);
+  finish(call, !call->ended);
 }
 
 static void refuse_call(struct toy_call *call) {
@@ -98,7 +98,10 @@ static bool read_on(struct toy_call *call) {
   for (;;) {
     struct mp_slice piece;
     enum mp_verdict v = mp_exchange_read(call->ex, &piece, &call->why);
-    assert_int_equal(mp_buf_add_slice(&call->body, piece), 0);
+    if (v != MP_REFUSE && mp_buf_add_slice(&call->body, piece) < 0) {
+      call->why = (struct mp_refusal){503, "no memory"};
+      v = MP_REFUSE;
+    }
     if (v == MP_DONE) return true;
     if (v == MP_REFUSE) {
       refuse_call(call);
@@ -111,7 +114,7 @@ static bool read_on(struct toy_call *call) {
 static void echo_on(struct toy_call *call) {
   if (!read_on(call)) return;
   call->ended = mp_exchange_send(call->ex, mp_buf_slice(&call->body)) == 0;
-  finish(call, false);
+  finish(call, !call->ended);
 }
 
 static void stream_on(struct toy_call *call) {
@@ -120,7 +123,9 @@ static void stream_on(struct toy_call *call) {
   while (call->to_stream > 0) {
     if (mp_exchange_full(call->ex)) return;
     size_t n = call->to_stream < sizeof piece ? call->to_stream : sizeof piece;
-    if (mp_exchange_write(call->ex, mp_slice(piece, n)) < 0) return;
+    int err = mp_exchange_write(call->ex, mp_slice(piece, n));
+    if (err == -ENOMEM) finish(call, true);
+    if (err < 0) return;
     call->to_stream -= n;
   }
   call->ended = mp_exchange_end(call->ex) == 0;

@@ -53,6 +53,7 @@ struct mp_call {
   struct mp_wake reader;    /* waits for body bytes */
   struct mp_list writers;   /* tasks that wait for room */
   struct mp_buf body;       /* owned: collected by req:body() */
+  struct mp_list sinks;     /* struct mp_file: being written for this request, gone with it */
   int own_ref;              /* registry: table of what was made or set for it (ctx, params …); LUA_NOREF */
   int on_head_ref;          /* registry: list of functions; LUA_NOREF */
   uint8_t body_use;         /* enum mp_body_use */
@@ -118,7 +119,10 @@ void mp_process_open(lua_State *L);
 void mp_pipes_open(lua_State *L);
 void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
+void mp_match_open(lua_State *L);
 void mp_native_open(lua_State *L);
+void mp_sinks_open(lua_State *L);
+void mp_multipart_open(lua_State *L);
 
 /* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
 static inline void *mp_test_type(lua_State *L, int index, const void *type) {
@@ -129,7 +133,17 @@ static inline void *mp_test_type(lua_State *L, int index, const void *type) {
   return is ? at : NULL;
 }
 
+/* request.c: the value at the top becomes req.params of the request at stack place 1; popped. */
+void mp_request_set_params(lua_State *L);
+
 /* request.c: pushes the two objects of a call. */
 void mp_call_push(lua_State *L, struct mp_call *call);
+/* The call of the `req` at stack place 1; raises when it is none, or has ended. */
+struct mp_call *mp_call_check(lua_State *L);
+/* Raises { status, message }. */
+int mp_raise_status(lua_State *L, int status, const char *message);
+
+/* sink.c: closes what the request has not saved. */
+void mp_call_drop_sinks(struct mp_call *call);
 
 #endif

@@ -15,6 +15,7 @@ static struct mp_call *take_call(struct mp_api *api) {
     if (!call) return NULL;
     call->api = api;
     mp_list_init(&call->writers);
+    mp_list_init(&call->sinks);
   }
   call->gen++;
   call->id = ++api->next_id;
@@ -86,6 +87,7 @@ static void on_scope_over(struct mp_scope *scope) {
   struct mp_call *call = MP_CONTAINER(scope, struct mp_call, scope);
   mp_report_failed(&call->api->sched, scope);
   wake_all(call);
+  mp_call_drop_sinks(call);
   let_exchange_go(call, false);
   give_call_back(call);
 }

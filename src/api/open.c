@@ -262,7 +262,10 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_blocking_open(L);
   mp_logging_open(L);
   open_routes(L);
+  mp_match_open(L);
   mp_native_open(L);
+  mp_sinks_open(L);
+  mp_multipart_open(L);
   mp_json_open(L);
   lua_setfield(L, -2, "json");
   mp_text_open(L);

@@ -31,6 +31,10 @@ static struct mp_call *check_request(lua_State *L) {
   return live_call(L, box, "req");
 }
 
+struct mp_call *mp_call_check(lua_State *L) {
+  return check_request(L);
+}
+
 static void push_box(lua_State *L, struct mp_call *call, int meta_ref) {
   struct mp_call_box *box = lua_newuserdatauv(L, sizeof *box, 0);
   box->call = call;
@@ -82,6 +86,10 @@ static int raise_status(lua_State *L, int status, const char *message) {
   lua_pushstring(L, message);
   lua_setfield(L, -2, "message");
   return lua_error(L);
+}
+
+int mp_raise_status(lua_State *L, int status, const char *message) {
+  return raise_status(L, status, message);
 }
 
 static void push_decoded(lua_State *L, struct mp_slice s, bool plus) {
@@ -227,6 +235,14 @@ static int set_own(lua_State *L, const char *name) {
   return 0;
 }
 
+void mp_request_set_params(lua_State *L) {
+  check_request(L);
+  push_own_table(L);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "params");
+  lua_pop(L, 1);
+}
+
 static int l_set_params(lua_State *L) {
   return set_own(L, "params");
 }
@@ -241,6 +257,20 @@ static int l_set_limits(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
   if (lua_getfield(L, 2, "max_body") != LUA_TNIL) call->ex->max_body = (uint64_t)luaL_checknumber(L, -1);
   return 0;
+}
+
+/* core.body_use(req): "unused", "read" (in part) or "whole". */
+static int l_body_use(lua_State *L) {
+  static const char *const names[] = {"unused", "read", "whole"};
+  lua_pushstring(L, names[check_request(L)->body_use]);
+  return 1;
+}
+
+/* core.request_table(req): the request's own table, for Moonpool's modules. */
+static int l_request_table(lua_State *L) {
+  check_request(L);
+  push_own_table(L);
+  return 1;
 }
 
 /* ---- header fields ---- */
@@ -503,4 +533,8 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "set_base");
   lua_pushcfunction(L, l_set_limits);
   lua_setfield(L, -2, "set_limits");
+  lua_pushcfunction(L, l_request_table);
+  lua_setfield(L, -2, "request_table");
+  lua_pushcfunction(L, l_body_use);
+  lua_setfield(L, -2, "body_use");
 }

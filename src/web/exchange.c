@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 enum {
-  KEPT_MOST = 8 * 1024, /* bytes of one recycled exchange's buffers, each */
+  KEPT_MOST = 8 * 1024,    /* bytes of one recycled exchange's buffers, each */
+  PACKED_KEPT = 64 * 1024, /* and of a server's buffer for packing */
   BLOCK_LEAST = 1024
 };
 
@@ -40,6 +41,7 @@ void mp_exchange_give_back(struct mp_exchange *ex) {
 }
 
 static void free_exchange(struct mp_exchange *ex) {
+  mp_packer_free(ex->packer);
   mp_head_free(&ex->head);
   mp_reply_free(&ex->reply);
   free(ex->block);
@@ -185,6 +187,7 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
 
 static int may_write(const struct mp_exchange *ex) {
   if (ex->finished || ex->reply.ended) return -EALREADY;
+  if (ex->spoiled) return -ENOMEM;
   if (ex->gone || !ex->conn || ex->conn->stream.closing) return -EPIPE;
   return 0;
 }
@@ -233,9 +236,73 @@ static void answered(struct mp_exchange *ex) {
   tell_later(ex);
 }
 
+/* ---- packing ---- */
+
+/* What the client takes, for an answer of `length` bytes; the fields say that it depends on that. */
+static int choose_coding(struct mp_exchange *ex, uint64_t length, enum mp_coding *coding) {
+  bool packable = ex->server->config.compress && mp_reply_is_packable(&ex->reply, length);
+  *coding = MP_CODING_NONE;
+  mp_reply_forget_identity(&ex->reply);
+  if (!packable) return 0;
+  *coding = mp_coding_accepted(&ex->head);
+  return mp_reply_varies(&ex->reply);
+}
+
+static bool pack_into(struct mp_exchange *ex, enum mp_coding coding, struct mp_slice body, struct mp_buf *packed) {
+  struct mp_packer **keep = &ex->server->packer, *packer = mp_packer_open(coding, keep);
+  mp_buf_reset(packed, PACKED_KEPT);
+  bool whole = packer && mp_packer_add(packer, body, true, packed) == 0;
+  mp_packer_close(packer, keep);
+  return whole;
+}
+
+/* `*body` becomes the packed one, borrowed from the server until the next. Without memory for that it stays. */
+static int pack_whole(struct mp_exchange *ex, struct mp_slice *body) {
+  struct mp_buf *packed = &ex->server->packed;
+  enum mp_coding coding;
+  int err = choose_coding(ex, body->len, &coding);
+  if (err < 0 || coding == MP_CODING_NONE) return err;
+  if (ex->reply.has_length && ex->reply.length != body->len) return 0; /* the handler is told of its mistake */
+  if (!pack_into(ex, coding, *body, packed) || mp_buf_len(packed) >= body->len) return 0;
+  *body = mp_buf_slice(packed);
+  return mp_reply_is_packed(&ex->reply, coding);
+}
+
+static void drop_packer(struct mp_exchange *ex) {
+  mp_packer_close(ex->packer, &ex->server->packer);
+  ex->packer = NULL;
+}
+
+static int begin_stream(struct mp_exchange *ex) {
+  enum mp_coding coding;
+  int err = choose_coding(ex, MP_LENGTH_UNKNOWN, &coding);
+  if (err == 0 && coding != MP_CODING_NONE) {
+    ex->packer = mp_packer_open(coding, &ex->server->packer);
+    if (ex->packer) err = mp_reply_is_packed(&ex->reply, coding);
+  }
+  if (err == 0) err = send_head(ex, MP_LENGTH_UNKNOWN, false);
+  if (err < 0 || ex->reply.bodiless) drop_packer(ex);
+  return err;
+}
+
+/* A piece, or the end, of a stream. What the packer has taken cannot be taken back from it. */
+static int put_piece(struct mp_exchange *ex, struct mp_buf *out, struct mp_slice piece, bool last) {
+  if (!ex->packer) return mp_reply_body(&ex->reply, out, piece);
+  if (piece.len == 0 && !last) return 0;
+  struct mp_buf *packed = &ex->server->packed;
+  mp_buf_reset(packed, PACKED_KEPT);
+  int err = mp_packer_add(ex->packer, piece, last, packed);
+  if (err == 0) err = mp_reply_body(&ex->reply, out, mp_buf_slice(packed));
+  if (err < 0) ex->spoiled = true;
+  return err;
+}
+
+/* ---- answers ---- */
+
 int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
   int err = may_write(ex);
   if (err == 0 && ex->reply.head_sent) err = -EALREADY;
+  if (err == 0) err = pack_whole(ex, &body);
   if (err < 0) return err;
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
@@ -265,8 +332,8 @@ int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece) {
   if (err < 0) return err;
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
-  if (!ex->reply.head_sent) err = send_head(ex, MP_LENGTH_UNKNOWN, false);
-  if (err == 0) err = mp_reply_body(&ex->reply, out, piece);
+  if (!ex->reply.head_sent) err = begin_stream(ex);
+  if (err == 0) err = put_piece(ex, out, piece, false);
   if (err < 0) return take_back(out, before, err);
   appended(ex, before);
   return 0;
@@ -278,7 +345,8 @@ int mp_exchange_end(struct mp_exchange *ex) {
   if (!ex->reply.head_sent) return mp_exchange_send(ex, MP_SLICE(""));
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
-  err = mp_reply_end(&ex->reply, out);
+  if (ex->packer) err = put_piece(ex, out, MP_SLICE(""), true);
+  if (err == 0) err = mp_reply_end(&ex->reply, out);
   if (err < 0) return take_back(out, before, err);
   appended(ex, before);
   answered(ex);
@@ -306,7 +374,8 @@ static void cut_answer(struct mp_exchange *ex) {
 }
 
 static void end_answer(struct mp_exchange *ex, bool cut) {
-  if (may_write(ex) < 0) return;
+  int err = may_write(ex);
+  if (err < 0 && err != -ENOMEM) return;
   if (!cut && !ex->reply.head_sent && ex->reply.status == 200) ex->reply.status = 204;
   if (cut || mp_exchange_end(ex) < 0) cut_answer(ex);
 }
@@ -322,6 +391,7 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   struct mp_conn *c = ex->conn;
   if (MP_BUG(ex->finished)) return;
   end_answer(ex, cut);
+  drop_packer(ex);
   forget_told(ex);
   ex->finished = true;
   ex->call = NULL;

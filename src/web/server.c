@@ -205,6 +205,8 @@ void mp_server_deinit(struct mp_server *server) {
   mp_timer_deinit(&server->retry);
   mp_exchange_trim(server, 0);
   mp_buf_free(&server->spare);
+  mp_buf_free(&server->packed);
+  mp_packer_free(server->packer);
   free(server->doors);
   memset(server, 0, sizeof *server);
 }

@@ -12,6 +12,7 @@
 #include "http/body.h"
 #include "http/reply.h"
 #include "io/listener.h"
+#include "web/compress.h"
 
 struct mp_conn;
 struct mp_server;
@@ -29,6 +30,8 @@ struct mp_exchange {
   uint64_t max_body;         /* may be changed before the first read */
   struct mp_refusal refused; /* what reading the body came to; status 0: nothing bad */
   bool body_done, continued, wants_body, wants_room, gone, finished;
+  bool spoiled;             /* a piece was lost on its way into the packer: the answer can only be cut */
+  struct mp_packer *packer; /* owned: of a stream that is packed; else NULL */
   bool told;                /* in the server's list of those whose waits end with the answer */
   struct mp_exchange *next; /* of the server's free list, or of that list */
 };
@@ -52,6 +55,7 @@ struct mp_server_config {
   uint32_t pipeline;        /* bytes read ahead are bounded by the head limit too */
   uint64_t keep_alive_ms, header_ms, body_ms, write_ms, request_ms, drain_idle_ms; /* 0: none */
   bool no_server;                                                                  /* leave the Server field out */
+  bool compress;
 };
 
 /* One listening socket. */
@@ -84,13 +88,15 @@ struct mp_server {
   struct mp_exchange *told;    /* held by the room above: their waits end although their answers have ended */
   struct mp_exchange *current; /* inside on_request: its head still borrows the bytes just read; else NULL */
   struct mp_lent lent;
-  struct mp_buf spare;    /* owned: memory for the next answers, so that idle connections hold none */
-  struct mp_soon flush;   /* connections with something to send at the end of this turn */
-  struct mp_conn *dirty;  /* borrowed until flushed */
-  struct mp_timer retry;  /* accepts again after there was no memory for it */
-  uint64_t drain_due_ms;  /* while draining: when idle connections are closed */
-  int fd_most;            /* a connection whose descriptor is above it is the last to be taken for now */
-  uint64_t complained_ms; /* when that was last logged */
+  struct mp_buf spare;      /* owned: memory for the next answers, so that idle connections hold none */
+  struct mp_packer *packer; /* owned: kept for the next answer that is packed; NULL: none yet */
+  struct mp_buf packed;     /* owned: what was packed, until it is framed */
+  struct mp_soon flush;     /* connections with something to send at the end of this turn */
+  struct mp_conn *dirty;    /* borrowed until flushed */
+  struct mp_timer retry;    /* accepts again after there was no memory for it */
+  uint64_t drain_due_ms;    /* while draining: when idle connections are closed */
+  int fd_most;              /* a connection whose descriptor is above it is the last to be taken for now */
+  uint64_t complained_ms;   /* when that was last logged */
   bool few_fds, paused, draining, drained;
 };
 

@@ -40,7 +40,7 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->max_body = c->server->config.limits.body;
   ex->refused = (struct mp_refusal){0};
   ex->call = NULL;
-  ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = false;
+  ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = ex->spoiled = false;
   ex->body_done = ex->head.body == MP_BODY_NONE || (ex->head.body == MP_BODY_LENGTH && !ex->head.content_length);
   mp_reply_init(&ex->reply, &ex->head);
   ex->reply.no_server = c->server->config.no_server;

@@ -211,6 +211,7 @@ static struct mp_server_config server_config(const struct mp_config *c) {
       .request_ms = ms_of(c->request_timeout),
       .drain_idle_ms = ms_of(c->drain_idle),
       .no_server = !c->server_header,
+      .compress = c->compress,
   };
 }
 
