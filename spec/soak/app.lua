@@ -233,7 +233,7 @@ end
 function tasks.cancel(q)
   local seen
   local t = moonpool.spawn(function()
-    local watch <close> = setmetatable({}, { __close = function()
+    local watch <close> = setmetatable({}, { __close = function() -- luacheck: ignore watch
       moonpool.sleep(0.001)
       seen = "closed"
     end })
@@ -379,8 +379,10 @@ for _, name in ipairs { "scope", "channel", "semaphore", "after", "every", "offl
                         "write_file", "shared", "publish" } do
   if moonpool[name] then has[#has + 1] = name end
 end
-if app.static then has[#has + 1] = "static" end
-app:get("/features", function(_, res) res:text(" " .. table.concat(has, " ") .. " ") end)
+if pcall(function() return moonpool.app():static("/public", "public") end) then has[#has + 1] = "static" end
+app:get("/features", function(req, res)
+  if req.parts then has[#has + 1] = "multipart" end
+  res:text(" " .. table.concat(has, " ") .. " ") end)
 
 -- Holds the loop, so that a request sent meanwhile goes to another worker; then what is left over in this one.
 app:get("/stats", function(req, res)
@@ -399,5 +401,7 @@ app:get("/stats", function(req, res)
   end
   res:text(table.concat(fields, " "))
 end)
+
+require "more"(app)
 
 return app

@@ -4,13 +4,13 @@
 --     [--workers N] [--clients N] [--round SECONDS]
 --
 -- A run is a row of rounds. In a round many clients work at once, while workers are killed and the app is reloaded;
--- after each all is quiet, and whatever is left over then is a fault. The last half has no such storms: there the
+-- after each all is quiet, and whatever is left over then is a fault. The last two fifths have no such storms: there the
 -- memory of the workers must stay flat. A failure prints the seed and the last operations, and keeps the log.
 local client = require "spec.support.client"
 local host = require "host"
+local lfs = require "lfs"
 local log_reader = require "spec.soak.log"
 local operations = require "spec.soak.operations"
-local proc = require "spec.support.proc"
 local quiet = require "spec.soak.quiet"
 local random = require "spec.soak.random"
 local server = require "spec.support.server"
@@ -35,6 +35,7 @@ local run = {
   done = 0,      -- operations judged right
   void = 0,      -- operations that met the kill of a worker, and of which nothing can be said
   ids = 0,
+  storms = 0,    -- kills, retirements and reloads
   kills = 0,     -- counts up before a worker is killed
   retired = 0,   -- when a worker was last told to leave, for whatever reason
   version = 1,   -- of the newest app
@@ -53,8 +54,6 @@ end
 
 local Client = {}
 Client.__index = Client
-
-local VOID = setmetatable({}, { __tostring = function() return "void" end })
 
 function Client:id()
   run.ids = run.ids + 1
@@ -200,7 +199,7 @@ end
 
 -- ---- storms ----
 
-local app_text = assert(io.open("spec/soak/app.lua", "rb")):read "a"
+local app_text, more_text = server.read_file "spec/soak/app.lua", server.read_file "spec/soak/more.lua"
 local function app_of(version) return ("soak_version = %d "):format(version) .. app_text end
 
 local storms = {}
@@ -251,14 +250,15 @@ end
 -- `weather`: called again and again while a round goes on.
 local function weather_of(source)
   local kinds = { storms.kill, storms.kill, storms.term, storms.reload, storms.new_app, storms.broken_app }
-  local next_storm = host.now() + source:below(2 * wait.slow ^ 0.5)
+  local next_storm = host.now() + source:below(1)
   return function()
     run.log:read()
     if run.mending then
       if run.mending() then run.mending = nil end
     elseif host.now() >= next_storm and host.now() < run.round_ends and run.log:all_ready(options.workers) then
       source:pick(kinds)(source)
-      next_storm = host.now() + source:below(3 * wait.slow ^ 0.5)
+      run.storms = run.storms + 1
+      next_storm = host.now() + source:below(2.5)
     end
   end
 end
@@ -267,7 +267,7 @@ end
 
 local function stormy(round)
   local share = math.max((host.now() - run.began) / options.seconds, run.done / options.operations)
-  return share < 0.5 and round % 4 ~= 1 -- the first round, and each fourth, have fair weather
+  return share < 0.6 and round % 4 ~= 1 -- the first round, and each fourth, have fair weather
 end
 
 local function one_round(round)
@@ -286,13 +286,25 @@ local function one_round(round)
   run.settled = run.version
 end
 
+-- Beside the app: files whose every byte the operations know.
+local function files()
+  local list = { ["plain.txt"] = "no program\n", ["more.lua"] = more_text }
+  for _, size in ipairs { 0, 1, 5000, 70000, 2000000 } do
+    list[("public/%d.txt"):format(size)] = (("0123456789abcde\n"):rep(size // 16 + 1)):sub(1, size)
+  end
+  return list
+end
+
 local function start()
+  local temporary = assert(host.tempdir())
   run.began, run.killed = host.now(), -1000
   local sanitizer = os.getenv "ASAN_OPTIONS"
   run.server = server.start {
-    app = app_of(1), workers = options.workers, files = { ["plain.txt"] = "no program\n" },
-    args = { "--max-procs", "24" }, env = { ASAN_OPTIONS = (sanitizer and sanitizer .. ":" or "") .. "quarantine_size_mb=8" },
+    app = app_of(1), workers = options.workers, files = files(),
+    args = { "--max-procs", "24" },
+    env = { ASAN_OPTIONS = (sanitizer and sanitizer .. ":" or "") .. "quarantine_size_mb=8", TMPDIR = temporary },
   }
+  run.temporary = temporary
   run.log = log_reader.open(run.server.log_file)
   operations.only(run.server:get("/features").body)
 end
@@ -309,6 +321,7 @@ local function soak()
   until over()
   quiet.judge_memory(run)
   run.server:stop(30)
+  assert(lfs.rmdir(run.temporary))
 end
 
 local function report_failure(err)
@@ -329,6 +342,6 @@ if not ok then
   report_failure(err)
   os.exit(1)
 end
-print(("soak: %d operations right, %d cut by a kill, seed %d, %.0f s"):format(run.done, run.void, options.seed,
-  host.now() - run.began))
+print(("soak: %d operations right, %d cut by a kill; %d storms, %d kills; seed %d, %.0f s"):format(run.done, run.void,
+  run.storms, run.kills, options.seed, host.now() - run.began))
 print(quiet.summary(run))

@@ -478,4 +478,6 @@ operation("not_found", 1, function(c)
   c:must(r.status == 404, "not 404: " .. r.status)
 end)
 
+require "spec.soak.more_operations"(operation)
+
 return M

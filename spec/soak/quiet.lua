@@ -1,6 +1,6 @@
 -- When all clients have gone: nothing may be left over.
 local client = require "spec.support.client"
-local host = require "host"
+local lfs = require "lfs"
 local proc = require "spec.support.proc"
 local server = require "spec.support.server"
 local wait = require "spec.support.wait"
@@ -145,12 +145,29 @@ local function remember_memory(run, stats)
   end
 end
 
+-- Temporary files of forms, and what handlers made and removed again. A worker that was killed leaves its own behind.
+local function no_files(run)
+  local left
+  local function look()
+    left = {}
+    for name in lfs.dir(run.temporary) do
+      if name ~= "." and name ~= ".." then left[#left + 1] = name end
+    end
+    return #left == 0
+  end
+  local ok = pcall(wait.until_true, look, 2)
+  if not ok and run.kills == run.kills_at_rest then error("files are left: " .. table.concat(left, " "), 0) end
+  for _, name in ipairs(left) do os.remove(run.temporary .. "/" .. name) end
+end
+
 function M.judge(run, count)
   local workers = only_workers(run, count)
   no_zombies(run, workers)
   local stats = counters_at_rest(run, workers)
   descriptors(run, workers)
   tidings(run)
+  no_files(run)
+  run.kills_at_rest = run.kills
   local strangers = server.strangers()
   if #strangers > 0 then error("left to us:\n" .. describe(strangers), 0) end
   if #run.log.faults > 0 then error("the log has what nobody expected:\n" .. table.concat(run.log.faults, "\n"), 0) end
@@ -191,5 +208,4 @@ function M.summary(run)
   return table.concat(lines, "\n")
 end
 
-M.host = host
 return M
