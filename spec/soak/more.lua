@@ -18,7 +18,8 @@ function scopes.values(q)
       end)
     end
     moonpool.spawn(function()
-      sum = sum + child(7):wait().code
+      local code = child(7):wait().code -- before sum is read: others add to it meanwhile
+      sum = sum + code
     end)
     return "v", nil, 3
   end)
