@@ -105,7 +105,11 @@ static void on_drained(struct mp_server *server) {
   (void)server;
 }
 
-static const struct mp_server_ops ops = {on_request, on_readable, on_writable, on_gone, on_drained};
+static const struct mp_server_ops ops = {.on_request = on_request,
+                                         .on_readable = on_readable,
+                                         .on_writable = on_writable,
+                                         .on_gone = on_gone,
+                                         .on_drained = on_drained};
 
 /* ---- the world, once ---- */
 
@@ -128,7 +132,7 @@ static void start(void) {
   HOLDS(getsockname(fd, (struct sockaddr *)&world.address, &world.address_len) == 0);
   HOLDS(mp_loop_init(&world.loop, &world.log) == 0);
   HOLDS(mp_server_init(&world.server, &world.loop, &world.log, &config, &ops, &world) == 0);
-  HOLDS(mp_server_adopt(&world.server, &fd, 1, 8) == 0);
+  HOLDS(mp_server_adopt(&world.server, &fd, 1) == 0);
   world.started = true;
 }
 

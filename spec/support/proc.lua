@@ -106,6 +106,18 @@ function M.field(pid, name)
   return text:match("\n" .. name .. ":%s*([^\n]*)")
 end
 
+-- Seconds of CPU that it has used, itself and the kernel for it.
+function M.cpu(pid)
+  local text = slurp(("/proc/%d/stat"):format(pid)) or ""
+  local user, system = text:match "^.*%)%s%S+ %S+ %S+ %S+ %S+ %S+ %S+ %S+ %S+ %S+ %S+ (%d+) (%d+)"
+  return (tonumber(user or 0) + tonumber(system or 0)) / 100 -- USER_HZ, on every Linux
+end
+
+-- Memory that is its own and no file's, in KiB.
+function M.anonymous(pid)
+  return tonumber((M.field(pid, "RssAnon") or ""):match "%d+")
+end
+
 -- Resident memory in KiB.
 function M.rss(pid)
   return tonumber((M.field(pid, "VmRSS") or ""):match "%d+")

@@ -241,12 +241,13 @@ static void refuses_what_is_no_stream(void **state) {
 struct server {
   struct mp_listener listener;
   struct end client;
-  bool accepted, closed;
+  bool accepted, closed, tcp;
 };
 
-static void on_connection(struct mp_listener *listener) {
+static void on_connection(struct mp_listener *listener, int fd, const struct mp_address *peer) {
   struct server *server = MP_CONTAINER(listener, struct server, listener);
-  assert_int_equal(mp_stream_accept(&server->client.stream, listener->loop, &listener->uv.stream, &ops), 0);
+  server->tcp = peer->kind != MP_ADDRESS_UNIX;
+  assert_int_equal(mp_stream_accepted(&server->client.stream, listener->loop, fd, server->tcp, &ops), 0);
   server->accepted = true;
 }
 
@@ -297,9 +298,9 @@ static void serve_one(struct fixture *f, int fd) {
   int peer = connect_to(fd), nodelay = -1;
   socklen_t len = sizeof nodelay;
   assert_int_equal(mp_listener_open(&server.listener, &f->loop, fd), 0);
-  assert_int_equal(mp_listener_start(&server.listener, 16), 0);
+  assert_int_equal(mp_listener_start(&server.listener), 0);
   assert_true(turn_until(&f->loop, &server.accepted, 5000));
-  if (server.client.stream.uv.handle.type == UV_TCP) {
+  if (server.tcp) {
     getsockopt(mp_stream_fd(&server.client.stream), IPPROTO_TCP, TCP_NODELAY, &nodelay, &len);
     assert_int_equal(nodelay, 1);
   }

@@ -202,7 +202,11 @@ static inline void run_for(struct toy *toy, uint64_t ms) {
 
 /* ---- the server ---- */
 
-static const struct mp_server_ops toy_ops = {on_request, on_readable, on_writable, on_gone, on_server_drained};
+static const struct mp_server_ops toy_ops = {.on_request = on_request,
+                                             .on_readable = on_readable,
+                                             .on_writable = on_writable,
+                                             .on_gone = on_gone,
+                                             .on_drained = on_server_drained};
 
 static const struct mp_server_config toy_config = {
     .limits = {.request_line = 1000, .fields = 50, .field_size = 1000, .head = 8192, .body = 1000 * 1000},
@@ -238,7 +242,7 @@ static struct toy *toy_open(const struct mp_server_config *config, const char *p
   toy->port = path ? 0 : atoi(strrchr(address, ':') + 1);
   assert_int_equal(mp_loop_init(&toy->loop, &toy->log), 0);
   assert_int_equal(mp_server_init(&toy->server, &toy->loop, &toy->log, config, &toy_ops, toy), 0);
-  assert_int_equal(mp_server_adopt(&toy->server, &fd, 1, 128), 0);
+  assert_int_equal(mp_server_adopt(&toy->server, &fd, 1), 0);
   return toy;
 }
 

@@ -66,6 +66,12 @@ const char *mp_call_id(const struct mp_call *call, char *out, unsigned size) {
   return out;
 }
 
+const char *mp_api_request_id(const struct mp_exchange *ex, char *out, unsigned size) {
+  if (ex->call) return mp_call_id(ex->call, out, size);
+  if (size > 0) out[0] = '\0';
+  return out;
+}
+
 /* ---- the end of an answer ---- */
 
 static void wake_all(struct mp_call *call) {
@@ -311,4 +317,8 @@ static void on_drained(struct mp_server *server) {
   api->setup.on_drained(api->setup.ctx);
 }
 
-const struct mp_server_ops mp_api_server_ops = {on_request, on_readable, on_writable, on_gone, on_drained};
+const struct mp_server_ops mp_api_server_ops = {.on_request = on_request,
+                                                .on_readable = on_readable,
+                                                .on_writable = on_writable,
+                                                .on_gone = on_gone,
+                                                .on_drained = on_drained};

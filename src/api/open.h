@@ -32,6 +32,9 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why);
 /* Runs the app's on_start functions as a task; on_started follows, perhaps from within. */
 void mp_api_start(struct mp_api *api);
 
+/* What the request is called in logs, and by scripts as req.id; "" when it never got so far. */
+const char *mp_api_request_id(const struct mp_exchange *ex, char *out, unsigned size);
+
 extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp_api */
 
 /* Requests, their leftover tasks, background tasks with work to finish: what a drain waits for. */

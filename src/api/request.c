@@ -125,16 +125,16 @@ static void make_table(lua_State *L, struct mp_call *call) {
   lua_newtable(L);
 }
 
-static int push_peer(lua_State *L, struct mp_call *call, bool with_port) {
-  char peer[128];
-  if (mp_exchange_peer(call->ex, peer, sizeof peer) < 0) return 0;
-  char *colon = strrchr(peer, ':');
-  if (!with_port && colon && strncmp(peer, "unix:", 5) != 0) *colon = '\0';
-  size_t len = strlen(peer);
-  if (!with_port && peer[0] == '[' && peer[len - 1] == ']')
-    lua_pushlstring(L, peer + 1, len - 2);
-  else
-    lua_pushstring(L, peer);
+static int push_remote(lua_State *L, struct mp_call *call) {
+  char text[MP_ADDRESS_TEXT];
+  lua_pushstring(L, mp_address_text_port(&call->ex->peer.address, text));
+  return 1;
+}
+
+static int push_ip(lua_State *L, struct mp_call *call) {
+  struct mp_client client = mp_exchange_client(call->ex);
+  char text[MP_ADDRESS_TEXT];
+  lua_pushstring(L, mp_address_text(&client.address, text));
   return 1;
 }
 
@@ -176,11 +176,11 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
     lua_pushstring(L, head->minor ? "1.1" : "1.0");
     return 1;
   case F_REMOTE:
-    return push_peer(L, call, true);
+    return push_remote(L, call);
   case F_IP:
-    return push_peer(L, call, false);
+    return push_ip(L, call);
   case F_SCHEME:
-    lua_pushliteral(L, "http");
+    lua_pushstring(L, mp_exchange_client(call->ex).secure ? "https" : "http");
     return 1;
   case F_HOST:
     if (!head->host.at) return 0;

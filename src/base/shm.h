@@ -14,6 +14,7 @@ struct mp_shm_slot {
   _Atomic uint32_t in_flight;
   _Atomic uint32_t connections;
   _Atomic uint32_t accepting; /* 1 while it takes connections */
+  _Atomic uint32_t accepted;  /* connections since start */
 };
 
 struct mp_shm {

@@ -1,5 +1,6 @@
 #include "cli/settings.h"
 #include "base/err.h"
+#include "http/forwarded.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -72,8 +73,29 @@ static char *choose_file(struct mp_settings *s) {
   return file;
 }
 
+static bool make_log_absolute(const struct mp_settings *s, char **path) {
+  return *path && strcmp(*path, "-") == 0 ? true : make_absolute(s, path);
+}
+
+/* What only shows when all sources have spoken. */
+static void check_whole(struct mp_settings *s) {
+  struct mp_config *c = &s->options.config;
+  struct mp_slice bad = MP_SLICE("");
+  struct mp_trust trust = {0};
+  if (!make_log_absolute(s, &c->access_log) || !make_log_absolute(s, &c->error_log)) complain(s, "out of memory");
+  int err =
+      c->trusted_proxies ? mp_trust_parse(&trust, mp_slice(c->trusted_proxies, strlen(c->trusted_proxies)), &bad) : 0;
+  mp_trust_free(&trust);
+  if (err == -EINVAL)
+    complain(s, "trusted-proxies: an address, a net such as 10.0.0.0/8, or unix is wanted, not \"%.*s\"",
+             (int)(bad.len < 100 ? bad.len : 100), bad.at);
+  else if (err < 0)
+    complain(s, "out of memory");
+}
+
 static void finish(struct mp_settings *s) {
   s->reading = false;
+  if (!s->failed) check_whole(s);
   if (!s->failed) mp_options_finish(&s->options);
   if (s->failed) mp_options_free(&s->options);
   s->done(s, s->failed ? NULL : &s->options, s->failed ? s->why : NULL);

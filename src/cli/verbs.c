@@ -5,6 +5,7 @@
 #include "cli/show.h"
 #include "http/version.h"
 #include "io/signal.h"
+#include "worker/access.h"
 #include "worker/worker.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -78,6 +79,15 @@ static int find_app(const struct mp_config *config, const char *verb) {
   if (err < 0) fprintf(stderr, "moonpool: cannot load the app: %s: %s\n", file, mp_err_text(err, text, sizeof text));
   free(inside);
   return err < 0 ? MP_EXIT_APP : MP_EXIT_WELL;
+}
+
+/* Workers open it themselves; who starts the server should hear at once that they could not. */
+static int try_access_log(const struct mp_config *config) {
+  if (!config->access_log || strcmp(config->access_log, "-") == 0) return 0;
+  int fd = mp_access_file(config->access_log);
+  if (fd < 0) return mp_usage("--access-log %s: %s", config->access_log, strerror(-fd));
+  close(fd);
+  return 0;
 }
 
 static int open_log(struct mp_log *log, const struct mp_config *config) {
@@ -165,6 +175,7 @@ static int serve(struct serving *serving) {
   int code = find_app(&o->config, "serve");
   if (code == 0) code = refuse_privileges(&o->config);
   if (code == 0) code = open_log(&serving->log, &o->config);
+  if (code == 0) code = try_access_log(&o->config);
   if (code != 0) return code;
   warn_of_idle(o, &serving->log);
   struct mp_plan *plan = mp_plan_of(o);

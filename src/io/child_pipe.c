@@ -67,8 +67,8 @@ static void on_drained(struct mp_stream *stream) {
 static void on_broken(struct mp_stream *stream, int err) {
   struct mp_child_stream *s = pipe_of(stream);
   if (err != -EPIPE)
-    mp_log(stream->loop->log, MP_LOG_WARN, "io", "input of a process cut short pid=%d error=%d", s->child->proc.pid,
-           err);
+    mp_log(mp_stream_loop(stream)->log, MP_LOG_WARN, "io", "input of a process cut short pid=%d error=%d",
+           s->child->proc.pid, err);
   close_input(s);
   mp_child_advance(s->child);
 }

@@ -59,6 +59,7 @@ int mp_loop_init(struct mp_loop *loop, struct mp_log *log) {
   }
   loop->uv.data = loop;
   mp_list_init(&loop->soon);
+  mp_soon_init(&loop->tell_broken, mp_streams_tell_broken);
   mp_timers_init(&loop->timers, &loop_clock);
   uv_timer_init(&loop->uv, &loop->timer);
   uv_prepare_init(&loop->uv, &loop->prepare);

@@ -21,6 +21,8 @@ struct mp_loop {
   struct mp_log *log; /* borrowed: outlives the loop */
   struct mp_timers timers;
   struct mp_list soon;
+  struct mp_stream *broken; /* borrowed until told: streams of which a flush has found so (stream.c) */
+  struct mp_soon tell_broken;
   char *scratch; /* owned: bytes just read, lent for the length of one callback (MP_LOOP_SCRATCH) */
   uv_timer_t timer;
   uv_prepare_t prepare;
@@ -28,6 +30,8 @@ struct mp_loop {
   void (*on_sleep)(struct mp_loop *loop);
   uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
+
+void mp_streams_tell_broken(struct mp_soon *soon); /* stream.c */
 
 int mp_loop_init(struct mp_loop *loop, struct mp_log *log);
 void mp_loop_run(struct mp_loop *loop); /* until mp_loop_stop */

@@ -1,13 +1,10 @@
 #include "io/peer.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 /* The numbers of the kernel's TCP states (net/tcp_states.h), which <netinet/tcp.h> names too. */
 static enum mp_peer by_tcp_state(int state) {
@@ -47,29 +44,6 @@ bool mp_peer_is_unix(int fd) {
 bool mp_peer_has_sent(int fd) {
   int waiting = 0;
   return ioctl(fd, FIONREAD, &waiting) == 0 && waiting > 0;
-}
-
-union address {
-  struct sockaddr any;
-  struct sockaddr_in v4;
-  struct sockaddr_in6 v6;
-  struct sockaddr_un local;
-};
-
-int mp_peer_name(int fd, char *out, unsigned size) {
-  union address a = {.local = {.sun_family = AF_UNSPEC}};
-  socklen_t len = sizeof a;
-  char host[INET6_ADDRSTRLEN];
-  int n = -1;
-  if (getpeername(fd, &a.any, &len) < 0) return -errno;
-  if (a.any.sa_family == AF_INET && inet_ntop(AF_INET, &a.v4.sin_addr, host, sizeof host))
-    n = snprintf(out, size, "%s:%u", host, ntohs(a.v4.sin_port));
-  else if (a.any.sa_family == AF_INET6 && inet_ntop(AF_INET6, &a.v6.sin6_addr, host, sizeof host))
-    n = snprintf(out, size, "[%s]:%u", host, ntohs(a.v6.sin6_port));
-  else if (a.any.sa_family == AF_UNIX)
-    n = snprintf(out, size, "unix:");
-  if (n < 0) return -EAFNOSUPPORT;
-  return (unsigned)n < size ? 0 : -ENOBUFS;
 }
 
 int mp_peer_reset_on_close(int fd) {

@@ -19,9 +19,6 @@ bool mp_peer_is_unix(int fd);
 /* Bytes have come that nobody has read yet. */
 bool mp_peer_has_sent(int fd);
 
-/* "127.0.0.1:4711", "[::1]:4711" or "unix:". 0 or -errno (-ENOBUFS: `size` is too small). */
-int mp_peer_name(int fd, char *out, unsigned size);
-
 /* When the descriptor is closed, the peer sees a reset instead of an end of file. 0 or -errno. */
 int mp_peer_reset_on_close(int fd);
 

@@ -19,67 +19,87 @@ static void free_write(struct mp_stream_write *w) {
   free(w);
 }
 
-static void tell_broken(struct mp_soon *soon) {
-  struct mp_stream *stream = MP_CONTAINER(soon, struct mp_stream, broken);
-  stream->ops->on_broken(stream, stream->err);
+static bool is_writing(const struct mp_stream *stream) {
+  return !stream->untold && stream->writing;
 }
 
-static void start_with(struct mp_stream *stream, struct mp_loop *loop, const struct mp_stream_ops *ops) {
+static void forget_broken(struct mp_stream *stream) {
+  struct mp_stream **at = &mp_stream_loop(stream)->broken;
+  if (!stream->untold) return;
+  while (*at != stream) at = &(*at)->next_broken;
+  *at = stream->next_broken;
+  stream->untold = false;
+  stream->writing = NULL;
+}
+
+void mp_streams_tell_broken(struct mp_soon *soon) {
+  struct mp_loop *loop = MP_CONTAINER(soon, struct mp_loop, tell_broken);
+  while (loop->broken) {
+    struct mp_stream *stream = loop->broken;
+    forget_broken(stream);
+    stream->ops->on_broken(stream, stream->err);
+  }
+}
+
+static void tell_broken_later(struct mp_stream *stream) {
+  struct mp_loop *loop = mp_stream_loop(stream);
+  stream->untold = true;
+  stream->next_broken = loop->broken;
+  loop->broken = stream;
+  mp_loop_post(loop, &loop->tell_broken);
+}
+
+static void start_with(struct mp_stream *stream, const struct mp_stream_ops *ops) {
   stream->ops = ops;
-  stream->loop = loop;
   stream->out = (struct mp_buf){0};
   stream->writing = NULL;
   stream->err = 0;
-  stream->reading = stream->closing = stream->shut = false;
-  mp_soon_init(&stream->broken, tell_broken);
+  stream->reading = stream->closing = stream->untold = stream->shut = false;
 }
 
-/* Neither init can fail: they make no system call. */
-static void init_handle(struct mp_stream *stream, struct mp_loop *loop, uv_handle_type type) {
-  int err = type == UV_TCP ? uv_tcp_init(&loop->uv, &stream->uv.tcp) : uv_pipe_init(&loop->uv, &stream->uv.pipe, 0);
+/* Cannot fail: it makes no system call. */
+static void init_handle(struct mp_stream *stream, struct mp_loop *loop) {
+  int err = uv_tcp_init(&loop->uv, &stream->uv.tcp);
   MP_CHECK(err == 0);
   stream->uv.handle.data = stream;
 }
 
 /* Answers are written whole, so nothing is won by waiting for more of them. A socket that has been reset already
  * refuses; its reader will hear of it. */
-static void send_at_once(struct mp_stream *stream) {
-  if (stream->uv.handle.type == UV_TCP) uv_tcp_nodelay(&stream->uv.tcp, 1);
+static void send_at_once(int fd) {
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static int open_as(struct mp_stream *stream, struct mp_loop *loop, int fd, bool known,
+                   const struct mp_stream_ops *ops) {
+  start_with(stream, ops);
+  init_handle(stream, loop);
+  int err = known ? uv_tcp_open(&stream->uv.tcp, fd) : -ENOTSUP;
+  if (err == 0) return 0;
+  if (fd >= 0) close(fd);
+  mp_stream_close(stream);
+  return err;
 }
 
 int mp_stream_open(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops) {
   uv_handle_type type = uv_guess_handle(fd);
-  int err = -ENOTSUP;
-  start_with(stream, loop, ops);
-  init_handle(stream, loop, type);
-  if (type == UV_TCP) err = uv_tcp_open(&stream->uv.tcp, fd);
-  if (type == UV_NAMED_PIPE) err = uv_pipe_open(&stream->uv.pipe, fd);
-  if (err < 0) {
-    if (fd >= 0) close(fd);
-    mp_stream_close(stream);
-    return err;
-  }
-  send_at_once(stream);
-  return 0;
+  int err = open_as(stream, loop, fd, type == UV_TCP || type == UV_NAMED_PIPE, ops);
+  if (err == 0 && type == UV_TCP) send_at_once(fd);
+  return err;
 }
 
-int mp_stream_accept(struct mp_stream *stream, struct mp_loop *loop, uv_stream_t *listener,
-                     const struct mp_stream_ops *ops) {
-  start_with(stream, loop, ops);
-  init_handle(stream, loop, listener->type);
-  int err = uv_accept(listener, &stream->uv.stream);
-  if (err < 0) {
-    mp_stream_close(stream);
-    return err;
-  }
-  send_at_once(stream);
-  return 0;
+int mp_stream_accepted(struct mp_stream *stream, struct mp_loop *loop, int fd, bool tcp,
+                       const struct mp_stream_ops *ops) {
+  int err = open_as(stream, loop, fd, true, ops);
+  if (err == 0 && tcp) send_at_once(fd);
+  return err;
 }
 
 static void lend_scratch(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
   struct mp_stream *stream = handle->data;
   (void)wanted;
-  *buf = uv_buf_init(stream->loop->scratch, MP_LOOP_SCRATCH);
+  *buf = uv_buf_init(mp_stream_loop(stream)->scratch, MP_LOOP_SCRATCH);
 }
 
 static void on_uv_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
@@ -177,23 +197,23 @@ static void push_or_break(struct mp_stream *stream) {
   int err = push(stream);
   if (err == 0) return;
   drop_out(stream, err);
-  mp_loop_post(stream->loop, &stream->broken);
+  tell_broken_later(stream);
 }
 
 void mp_stream_flush(struct mp_stream *stream) {
   if (stream->err) mp_buf_free(&stream->out);
-  if (stream->closing || stream->writing || mp_buf_len(&stream->out) == 0) return;
+  if (stream->closing || is_writing(stream) || mp_buf_len(&stream->out) == 0) return;
   push_or_break(stream);
 }
 
 size_t mp_stream_queued(const struct mp_stream *stream) {
-  return mp_buf_len(&stream->out) + (stream->writing ? stream->uv.stream.write_queue_size : 0);
+  return mp_buf_len(&stream->out) + (is_writing(stream) ? stream->uv.stream.write_queue_size : 0);
 }
 
 void mp_stream_shutdown(struct mp_stream *stream) {
   if (stream->shut || stream->closing) return;
   stream->shut = true;
-  if (!stream->err && !stream->writing) push_or_break(stream);
+  if (!stream->err && !is_writing(stream)) push_or_break(stream);
 }
 
 static void on_uv_closed(uv_handle_t *handle) {
@@ -206,7 +226,7 @@ void mp_stream_close(struct mp_stream *stream) {
   if (stream->closing) return;
   stream->closing = true;
   stream->reading = false;
-  mp_soon_cancel(&stream->broken);
+  forget_broken(stream);
   uv_close(&stream->uv.handle, on_uv_closed);
 }
 

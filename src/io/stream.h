@@ -21,29 +21,32 @@ struct mp_stream_ops {
 };
 
 struct mp_stream {
+  /* What it is of is the kernel's to know: to libuv (seen with 1.44) every one is the smallest of its streams, which
+   * reads and writes any descriptor. */
   union {
     uv_handle_t handle;
     uv_stream_t stream;
     uv_tcp_t tcp;
-    uv_pipe_t pipe;
   } uv;
   const struct mp_stream_ops *ops; /* static */
-  struct mp_loop *loop;            /* borrowed: outlives the stream */
   struct mp_buf out;               /* owned: to be written next; callers append here, then flush */
-  struct mp_stream_write *writing; /* owned: what the kernel has not taken yet; NULL most of the time */
-  struct mp_soon broken;           /* tells on_broken what a flush has found */
-  int err;                         /* why nothing can be written any more, or 0 */
+  union {
+    struct mp_stream_write *writing; /* owned: what the kernel has not taken yet; NULL most of the time */
+    struct mp_stream *next_broken;   /* with `untold`: of the loop's list; borrowed until told */
+  };
+  int err; /* why nothing can be written any more, or 0 */
   bool reading;
   bool closing;
-  bool shut; /* no more bytes will be queued; half-close when all is written */
+  bool untold; /* a flush has found that it is broken: on_broken is still to be called */
+  bool shut;   /* no more bytes will be queued; half-close when all is written */
 };
 
 /* Takes over the descriptor, a socket or a pipe end, whatever it returns. 0 or -errno; on an error the stream is
  * closing already, so the caller only waits for on_closed. */
 int mp_stream_open(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops);
-/* The same for the next connection of a listening handle (see listener.h). */
-int mp_stream_accept(struct mp_stream *stream, struct mp_loop *loop, uv_stream_t *listener,
-                     const struct mp_stream_ops *ops);
+/* The same for a socket that accept gave: connected, close-on-exec, non-blocking. */
+int mp_stream_accepted(struct mp_stream *stream, struct mp_loop *loop, int fd, bool tcp,
+                       const struct mp_stream_ops *ops);
 
 int mp_stream_read_start(struct mp_stream *stream); /* harmless when reading */
 void mp_stream_read_stop(struct mp_stream *stream);
@@ -64,5 +67,10 @@ void mp_stream_shutdown(struct mp_stream *stream);
 void mp_stream_close(struct mp_stream *stream);
 
 int mp_stream_fd(const struct mp_stream *stream); /* -1 when closed */
+
+/* Borrowed: outlives the stream. */
+static inline struct mp_loop *mp_stream_loop(const struct mp_stream *stream) {
+  return stream->uv.handle.loop->data;
+}
 
 #endif

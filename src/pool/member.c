@@ -68,6 +68,7 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
   atomic_store(&slot->in_flight, 0);
   atomic_store(&slot->connections, 0);
   atomic_store(&slot->accepting, 0);
+  atomic_store(&slot->accepted, 0);
 }
 
 /* The command line: where it sits, its descriptors, then the settings. */

@@ -201,6 +201,26 @@ static void tell_kind(struct mp_pool *pool, enum mp_event_kind kind) {
   mp_pool_tell(pool, &(struct mp_event){.kind = kind});
 }
 
+/* The master's descriptor stays the same: workers that are started later inherit it under its number. */
+static void reopen_own_log(struct mp_pool *pool) {
+  const char *path = pool->plan->config.error_log;
+  char text[128];
+  if (!path || strcmp(path, "-") == 0 || pool->log->fd == STDERR_FILENO) return;
+  int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+  if (fd < 0 || dup3(fd, pool->log->fd, O_CLOEXEC) < 0)
+    mp_log(pool->log, MP_LOG_ERROR, "pool", "the log cannot be reopened, the old one goes on file=%s: %s", path,
+           mp_err_text(-errno, text, sizeof text));
+  if (fd >= 0) close(fd);
+}
+
+static void reopen_logs(struct mp_pool *pool) {
+  reopen_own_log(pool);
+  MP_LIST_EACH(node, &pool->members) {
+    struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
+    if (pool->seats[m->seat] == m) mp_member_say(m, "reopen\n");
+  }
+}
+
 static void on_signal(struct mp_signal *signal, int signo) {
   struct mp_pool *pool = signal->ctx;
   char name[32];
@@ -226,6 +246,9 @@ static void on_signal(struct mp_signal *signal, int signo) {
     break;
   case SIGTTOU:
     tell_kind(pool, MP_EVENT_FEWER);
+    break;
+  case SIGUSR1:
+    reopen_logs(pool);
     break;
   case SIGWINCH:
     if (!at_a_terminal()) tell_kind(pool, MP_EVENT_REST);

@@ -1,5 +1,7 @@
 #include "web/conn.h"
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { SPARE_MOST = 64 * 1024 /* a larger buffer is not kept for the next answer */ };
 
@@ -178,17 +180,23 @@ static void register_conn(struct mp_server *server, struct mp_conn *c) {
   server->n_conns++;
 }
 
-int mp_conn_accept(struct mp_server *server, struct mp_door *door) {
+static struct mp_conn *new_conn(struct mp_server *server) {
   struct mp_conn *c = calloc(1, sizeof *c);
-  if (!c) return -ENOMEM;
-  if (mp_timer_init(&c->timer, &server->loop->timers, mp_conn_on_fire) < 0) {
-    free(c);
+  if (c && mp_timer_init(&c->timer, &server->loop->timers, mp_conn_on_fire) == 0) return c;
+  free(c);
+  return NULL;
+}
+
+int mp_conn_open(struct mp_server *server, int fd, const struct mp_address *peer) {
+  struct mp_conn *c = new_conn(server);
+  if (!c) {
+    close(fd);
     return -ENOMEM;
   }
   register_conn(server, c);
-  int err = mp_stream_accept(&c->stream, server->loop, &door->listener.uv.stream, &stream_ops);
-  if (err < 0) return err; /* and on_closed frees it */
-  int fd = mp_stream_fd(&c->stream);
-  mp_conn_settle(c);
-  return fd;
+  c->peer = *peer;
+  c->unnamed = server->config.proxy_protocol;
+  int err = mp_stream_accepted(&c->stream, server->loop, fd, peer->kind != MP_ADDRESS_UNIX, &stream_ops);
+  if (err == 0) mp_conn_settle(c); /* else on_closed frees it */
+  return err;
 }

@@ -38,18 +38,19 @@ struct mp_conn {
   struct mp_exchange *ex;   /* borrowed from the room above until finished, then owned while its body is discarded */
   struct mp_buf in;         /* owned: bytes read and not used yet */
   struct mp_head_scan scan;
-  uint32_t discarded; /* bytes thrown away since the last answer ended */
-  uint64_t due_ms;    /* of `due`; 0: none */
-  uint32_t look_ms;   /* with `looking`: when to look whether the client is still there; low bits of the clock */
-  uint32_t check_ms;  /* with `backlog`: when to look for progress; likewise */
-  uint32_t unsent;    /* with `backlog`: what would be queued if nothing had left since the last look */
-  uint32_t due : 3;   /* enum mp_due */
-  uint32_t looks : 2; /* looks at the client in this exchange, up to the longest pause between them */
-  uint32_t stale : 3; /* looks for progress that found none */
-  bool busy : 1;      /* inside settle */
-  bool fresh : 1;     /* nothing was ever read */
-  bool last : 1;      /* no request is read any more; close once the answers are out */
-  bool lingering : 1; /* our side is shut; reading on so that the client gets the answer */
+  struct mp_address peer; /* who sends: the socket's other end, or whom a PROXY header names */
+  uint32_t discarded;     /* bytes thrown away since the last answer ended */
+  uint32_t due_ms;        /* of `due`; 0: none; low bits of the clock */
+  uint32_t look_ms;       /* with `looking`: when to look whether the client is still there; likewise */
+  uint32_t check_ms;      /* with `backlog`: when to look for progress; likewise */
+  uint32_t unsent;        /* with `backlog`: what would be queued if nothing had left since the last look */
+  uint32_t due : 3;       /* enum mp_due */
+  uint32_t looks : 2;     /* looks at the client in this exchange, up to the longest pause between them */
+  uint32_t stale : 3;     /* looks for progress that found none */
+  bool busy : 1;          /* inside settle */
+  bool fresh : 1;         /* nothing was ever read */
+  bool last : 1;          /* no request is read any more; close once the answers are out */
+  bool lingering : 1;     /* our side is shut; reading on so that the client gets the answer */
   bool saw_eof : 1;
   bool half : 1;   /* the end of file was judged: the client waits for its answers */
   bool probed : 1; /* 100 Continue was sent to see whether it is still there */
@@ -61,10 +62,12 @@ struct mp_conn {
   bool touched : 1; /* stands in server->dirty */
   bool dead : 1;    /* closed, and freed when that list is run */
   bool cut : 1;     /* the last answer is broken: close with a reset */
+  bool unnamed : 1; /* its PROXY header has not come whole */
+  bool secure : 1;  /* as that has said */
 };
 
-/* A connection for what waits at the door. Its descriptor, or -errno. */
-int mp_conn_accept(struct mp_server *server, struct mp_door *door);
+/* A connection of a descriptor that was just accepted, taken over. 0 or -errno. */
+int mp_conn_open(struct mp_server *server, int fd, const struct mp_address *peer);
 
 /* turn.c */
 void mp_conn_settle(struct mp_conn *conn);
@@ -86,6 +89,9 @@ void mp_conn_lose_exchange(struct mp_conn *conn);
 
 /* Answers what no handler sees, and ends the connection after it. */
 void mp_conn_refuse(struct mp_conn *conn, struct mp_refusal why, bool head_only);
+
+/* The same for what never became an exchange. */
+void mp_conn_refuse_unread(struct mp_conn *conn, struct mp_refusal why, bool head_only);
 
 /* The buffer for answers, with memory lent by the server where it has none. */
 struct mp_buf *mp_conn_out(struct mp_conn *conn);

@@ -1,5 +1,4 @@
 #include "base/check.h"
-#include "io/peer.h"
 #include "web/conn.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -89,9 +88,17 @@ static void end_waits(struct mp_exchange *ex) {
   if (body && !ex->finished) ops->on_readable(ex);
 }
 
+static void record(struct mp_exchange *ex, bool whole) {
+  const struct mp_server_ops *ops = ex->server->ops;
+  if (ex->recorded) return;
+  ex->recorded = true;
+  if (ops->on_over) ops->on_over(ex, whole);
+}
+
 void mp_exchange_lose(struct mp_exchange *ex) {
   ex->gone = true;
   ex->conn = NULL;
+  record(ex, false);
   ex->server->ops->on_gone(ex);
   if (!ex->finished) end_waits(ex);
 }
@@ -219,7 +226,9 @@ static int send_head(struct mp_exchange *ex, uint64_t length, bool whole) {
   struct mp_conn *c = ex->conn;
   if (drain_ends_here(ex) || body_in_doubt(ex) || (whole && body_in_the_way(ex))) ex->reply.keep_alive = false;
   if (!c->busy) mp_server_set_date(ex->server);
-  return mp_reply_head(&ex->reply, mp_conn_out(c), length, &ex->server->date);
+  int err = mp_reply_head(&ex->reply, mp_conn_out(c), length, &ex->server->date);
+  if (err == 0) ex->told_status = ex->reply.status;
+  return err;
 }
 
 static void appended(struct mp_exchange *ex, size_t before) {
@@ -233,6 +242,7 @@ static void answered(struct mp_exchange *ex) {
   if (!ex->reply.keep_alive || body_in_the_way(ex)) c->last = true;
   c->discarded = 0;
   ex->body.most = UINT64_MAX; /* what is discarded has a bound of its own */
+  record(ex, true);
   tell_later(ex);
 }
 
@@ -310,6 +320,7 @@ int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
   if (err == 0) err = mp_reply_body(&ex->reply, out, body);
   if (err == 0) err = mp_reply_end(&ex->reply, out);
   if (err < 0) return take_back(out, before, err);
+  if (!ex->reply.bodiless) ex->body_sent = body.len;
   appended(ex, before);
   answered(ex);
   return 0;
@@ -335,6 +346,7 @@ int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece) {
   if (!ex->reply.head_sent) err = begin_stream(ex);
   if (err == 0) err = put_piece(ex, out, piece, false);
   if (err < 0) return take_back(out, before, err);
+  if (!ex->reply.bodiless) ex->body_sent += piece.len;
   appended(ex, before);
   return 0;
 }
@@ -371,6 +383,7 @@ static void cut_answer(struct mp_exchange *ex) {
   bool ends_by_close = ex->reply.head_sent && !ex->reply.chunked && ex->reply.left == MP_LENGTH_UNKNOWN;
   c->last = true;
   if (ends_by_close) c->cut = true;
+  record(ex, false);
 }
 
 static void end_answer(struct mp_exchange *ex, bool cut) {
@@ -406,7 +419,9 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   mp_exchange_give_back(ex);
 }
 
-int mp_exchange_peer(const struct mp_exchange *ex, char *out, unsigned size) {
-  if (!ex->conn || ex->conn->stream.closing) return -ENOTCONN;
-  return mp_peer_name(mp_stream_fd(&ex->conn->stream), out, size);
+struct mp_client mp_exchange_client(const struct mp_exchange *ex) {
+  struct mp_client client = ex->peer;
+  const struct mp_trust *trust = ex->server->config.trust;
+  if (trust) mp_forwarded_read(&client, &ex->head, trust);
+  return client;
 }

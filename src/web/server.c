@@ -10,7 +10,8 @@
 
 enum {
   RETRY_MS = 100,
-  FDS_KEPT = 16 /* descriptors that connections leave to everybody else */
+  HELD_BACK_MS = 1, /* long enough for a sibling to wake up and take what waits */
+  FDS_KEPT = 16     /* descriptors that connections leave to everybody else */
 };
 
 void mp_server_set_date(struct mp_server *server) {
@@ -30,13 +31,8 @@ static bool is_full(const struct mp_server *server) {
   return server->few_fds || (most && server->n_conns >= most);
 }
 
-/* Until the connection is taken libuv does not ask this listener for another: siblings get them meanwhile. */
-static void leave_waiting(struct mp_door *door) {
-  door->waiting = door->server->paused = true;
-}
-
-/* At the very end libuv would accept connections and drop them at once. They had better wait for a place, or for a
- * sibling that has one. */
+/* At the very end there would be no descriptor for what requests need. New connections had better wait for a place, or
+ * for a sibling that has one. */
 static void spare_fds(struct mp_server *server) {
   uint64_t now = mp_loop_now(server->loop);
   server->few_fds = true;
@@ -45,48 +41,42 @@ static void spare_fds(struct mp_server *server) {
   mp_log(server->log, MP_LOG_WARN, "http", "few descriptors left: connections wait connections=%u", server->n_conns);
 }
 
-static void take_one(struct mp_door *door) {
-  struct mp_server *server = door->server;
-  char text[128];
-  door->waiting = false;
-  int err = mp_conn_accept(server, door);
-  if (err > server->fd_most) spare_fds(server);
-  if (err >= 0) return;
-  mp_log(server->log, MP_LOG_ERROR, "http", "cannot take a connection: %s", mp_err_text(err, text, sizeof text));
-  if (err != -ENOMEM) return;
-  leave_waiting(door);
-  mp_timer_start(&server->retry, RETRY_MS);
+/* Siblings get them meanwhile. */
+static bool on_offer(struct mp_listener *listener) {
+  struct mp_server *server = MP_CONTAINER(listener, struct mp_door, listener)->server;
+  if (is_full(server)) {
+    server->paused = true;
+    mp_listener_rest(listener, MP_LISTENER_FOREVER);
+    return false;
+  }
+  if (!server->ops->holds_back || !server->ops->holds_back(server)) return true;
+  mp_listener_rest(listener, HELD_BACK_MS);
+  return false;
 }
 
-static void take_waiting(struct mp_server *server) {
+static void on_connection(struct mp_listener *listener, int fd, const struct mp_address *peer) {
+  struct mp_server *server = MP_CONTAINER(listener, struct mp_door, listener)->server;
+  char text[128];
+  int err = mp_conn_open(server, fd, peer);
+  if (fd > server->fd_most) spare_fds(server);
+  if (err < 0)
+    mp_log(server->log, MP_LOG_ERROR, "http", "cannot take a connection: %s", mp_err_text(err, text, sizeof text));
+  else if (server->ops->on_connections)
+    server->ops->on_connections(server);
+  if (err == -ENOMEM) mp_listener_rest(listener, RETRY_MS);
+}
+
+/* A listener that cannot poll tells nobody: it is tried again. */
+static void start_doors(struct mp_server *server) {
+  char text[128];
   server->paused = false;
   for (unsigned i = 0; i < server->n_doors; i++) {
-    struct mp_door *door = &server->doors[i];
-    if (!door->waiting) continue;
-    if (is_full(server))
-      server->paused = true;
-    else
-      take_one(door);
+    struct mp_listener *listener = &server->doors[i].listener;
+    int err = mp_listener_start(listener);
+    if (err == 0) continue;
+    mp_log(server->log, MP_LOG_ERROR, "http", "cannot listen for now: %s", mp_err_text(err, text, sizeof text));
+    mp_listener_rest(listener, RETRY_MS);
   }
-}
-
-/* Closing a listener drops the connection that waits at it: at the end a few too many are better. */
-static void take_all(struct mp_server *server) {
-  for (unsigned i = 0; i < server->n_doors; i++)
-    if (server->doors[i].waiting) take_one(&server->doors[i]);
-}
-
-static void on_connection(struct mp_listener *listener) {
-  struct mp_door *door = MP_CONTAINER(listener, struct mp_door, listener);
-  if (is_full(door->server))
-    leave_waiting(door);
-  else
-    take_one(door);
-}
-
-static void on_retry(struct mp_timer *timer) {
-  struct mp_server *server = MP_CONTAINER(timer, struct mp_server, retry);
-  if (!server->draining) take_waiting(server);
 }
 
 static void on_door_closed(struct mp_listener *listener) {
@@ -96,11 +86,7 @@ static void on_door_closed(struct mp_listener *listener) {
 }
 
 static void close_doors(struct mp_server *server) {
-  mp_timer_stop(&server->retry);
-  for (unsigned i = 0; i < server->n_doors; i++) {
-    server->doors[i].waiting = false;
-    mp_listener_close(&server->doors[i].listener);
-  }
+  for (unsigned i = 0; i < server->n_doors; i++) mp_listener_close(&server->doors[i].listener);
   server->paused = false;
 }
 
@@ -109,8 +95,8 @@ void mp_server_conn_closed(struct mp_server *server) {
   server->few_fds = false;
   if (server->draining)
     mp_server_look(server);
-  else if (server->paused)
-    take_waiting(server);
+  else if (server->paused && !is_full(server))
+    start_doors(server);
 }
 
 /* ---- the end of a turn ---- */
@@ -149,27 +135,28 @@ int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log
   server->fd_most = highest_fd();
   mp_list_init(&server->conns);
   mp_soon_init(&server->flush, on_flush);
-  return mp_timer_init(&server->retry, &loop->timers, on_retry);
+  return 0;
 }
 
-static int open_door(struct mp_server *server, int fd, int backlog) {
+static int open_door(struct mp_server *server, int fd) {
   struct mp_door *door = &server->doors[server->n_doors];
   int err = mp_listener_open(&door->listener, server->loop, fd);
   door->server = server;
+  door->listener.on_offer = on_offer;
   door->listener.on_connection = on_connection;
   door->listener.on_closed = on_door_closed;
   server->n_doors++;
   server->n_doors_open++;
-  return err < 0 ? err : mp_listener_start(&door->listener, backlog);
+  return err < 0 ? err : mp_listener_start(&door->listener);
 }
 
-int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n, int backlog) {
+int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n) {
   unsigned taken = 0;
   int err = 0;
   if (MP_BUG(server->doors)) return -EALREADY;
   server->doors = calloc(n ? n : 1, sizeof *server->doors);
   if (!server->doors) err = -ENOMEM;
-  while (err == 0 && taken < n) err = open_door(server, fds[taken++], backlog);
+  while (err == 0 && taken < n) err = open_door(server, fds[taken++]);
   if (err < 0) close_doors(server);
   while (taken < n) close(fds[taken++]);
   return err;
@@ -177,7 +164,6 @@ int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n, int ba
 
 void mp_server_drain(struct mp_server *server, uint64_t idle_ms) {
   if (server->draining) return;
-  take_all(server);
   server->draining = true;
   server->drain_due_ms = mp_loop_now(server->loop) + idle_ms;
   close_doors(server);
@@ -202,7 +188,6 @@ void mp_server_close(struct mp_server *server) {
 void mp_server_deinit(struct mp_server *server) {
   MP_CHECK(server->n_conns == 0 && server->n_held == 0);
   mp_soon_cancel(&server->flush);
-  mp_timer_deinit(&server->retry);
   mp_exchange_trim(server, 0);
   mp_buf_free(&server->spare);
   mp_buf_free(&server->packed);

@@ -10,6 +10,7 @@
 #define MP_WEB_SERVER_H
 
 #include "http/body.h"
+#include "http/forwarded.h"
 #include "http/reply.h"
 #include "io/listener.h"
 #include "web/compress.h"
@@ -27,11 +28,15 @@ struct mp_exchange {
   char *block; /* owned: the head's bytes once the handler outlives the read callback; else NULL */
   uint32_t block_cap;
   uint64_t started_ms;
+  uint64_t body_sent;        /* bytes of the answer's body, without their framing */
+  struct mp_client peer;     /* who sends: the socket's other end, or whom a PROXY header names */
+  uint16_t told_status;      /* the status that the client was sent; 0: none */
   uint64_t max_body;         /* may be changed before the first read */
   struct mp_refusal refused; /* what reading the body came to; status 0: nothing bad */
   bool body_done, continued, wants_body, wants_room, gone, finished;
   bool spoiled;             /* a piece was lost on its way into the packer: the answer can only be cut */
   struct mp_packer *packer; /* owned: of a stream that is packed; else NULL */
+  bool recorded;            /* on_over was called */
   bool told;                /* in the server's list of those whose waits end with the answer */
   struct mp_exchange *next; /* of the server's free list, or of that list */
 };
@@ -47,6 +52,15 @@ struct mp_server_ops {
   void (*on_gone)(struct mp_exchange *ex);
   /* After mp_server_drain: the last connection has closed and no exchange is held. Once. */
   void (*on_drained)(struct mp_server *server);
+  /* These may be NULL. The answer has ended, or never will (not `whole`: the client went away, the handler failed in
+   * the middle of it). Once for each exchange, for the record; its head can be read. */
+  void (*on_over)(struct mp_exchange *ex, bool whole);
+  /* What came was refused before it became an exchange. */
+  void (*on_refused)(struct mp_server *server, const struct mp_address *peer, int status);
+  /* Had a sibling better take the next connection? Asked again soon if nobody did. */
+  bool (*holds_back)(struct mp_server *server);
+  /* One was taken: n_conns has changed. */
+  void (*on_connections)(struct mp_server *server);
 };
 
 struct mp_server_config {
@@ -56,13 +70,14 @@ struct mp_server_config {
   uint64_t keep_alive_ms, header_ms, body_ms, write_ms, request_ms, drain_idle_ms; /* 0: none */
   bool no_server;                                                                  /* leave the Server field out */
   bool compress;
+  bool proxy_protocol;          /* each connection begins with a PROXY header, or is refused */
+  const struct mp_trust *trust; /* borrowed: outlives the server; NULL: no proxy is believed */
 };
 
 /* One listening socket. */
 struct mp_door {
   struct mp_listener listener;
   struct mp_server *server; /* borrowed: outlives it */
-  bool waiting;             /* a connection has come that was not taken: the listener pauses until it is */
 };
 
 /* Bytes that the loop lends for one read callback; only one connection at a time is inside one. */
@@ -93,7 +108,6 @@ struct mp_server {
   struct mp_buf packed;     /* owned: what was packed, until it is framed */
   struct mp_soon flush;     /* connections with something to send at the end of this turn */
   struct mp_conn *dirty;    /* borrowed until flushed */
-  struct mp_timer retry;    /* accepts again after there was no memory for it */
   uint64_t drain_due_ms;    /* while draining: when idle connections are closed */
   int fd_most;              /* a connection whose descriptor is above it is the last to be taken for now */
   uint64_t complained_ms;   /* when that was last logged */
@@ -103,7 +117,7 @@ struct mp_server {
 int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log *log,
                    const struct mp_server_config *config, const struct mp_server_ops *ops, void *ctx);
 /* Listens on inherited descriptors (taken over). 0 or -errno. */
-int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n, int backlog);
+int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n);
 
 /* Stops accepting; answers each connection's next request with "Connection: close". Connections idle after `idle_ms`
  * are closed (0: at once). on_drained follows. */
@@ -132,7 +146,7 @@ bool mp_exchange_full(struct mp_exchange *ex);
  * client sees it broken. An answer not begun and not cut becomes 204; a stream not ended is ended. */
 void mp_exchange_finish(struct mp_exchange *ex, bool cut);
 
-/* "127.0.0.1:4711", "[::1]:4711" or "unix:". 0 or -errno; known until the connection is gone. */
-int mp_exchange_peer(const struct mp_exchange *ex, char *out, unsigned size);
+/* Who asks: the peer, or whom trusted proxies name. The head must be readable still. */
+struct mp_client mp_exchange_client(const struct mp_exchange *ex);
 
 #endif

@@ -1,4 +1,5 @@
 /* What a connection does next: the heart of it, run after everything that happened to it. */
+#include "http/proxy.h"
 #include "io/peer.h"
 #include "web/conn.h"
 
@@ -7,10 +8,10 @@ enum { LINGER_MOST = 16 * 1024 * 1024 /* bytes that a client may still send into
 /* ---- requests ---- */
 
 static void log_refusal(struct mp_conn *c, struct mp_refusal why) {
-  char peer[80];
+  char peer[MP_ADDRESS_TEXT];
   if (!mp_log_wants(c->server->log, MP_LOG_WARN)) return;
-  if (mp_peer_name(mp_stream_fd(&c->stream), peer, sizeof peer) < 0) memcpy(peer, "unknown", sizeof "unknown");
-  mp_log(c->server->log, MP_LOG_WARN, "http", "refused peer=%s status=%d reason=\"%s\"", peer, why.status, why.reason);
+  mp_log(c->server->log, MP_LOG_WARN, "http", "refused peer=%s status=%d reason=\"%s\"",
+         mp_address_text_port(&c->peer, peer), why.status, why.reason);
 }
 
 void mp_conn_refuse(struct mp_conn *c, struct mp_refusal why, bool head_only) {
@@ -24,6 +25,12 @@ void mp_conn_refuse(struct mp_conn *c, struct mp_refusal why, bool head_only) {
     return;
   }
   mp_conn_appended(c, before);
+}
+
+void mp_conn_refuse_unread(struct mp_conn *c, struct mp_refusal why, bool head_only) {
+  const struct mp_server_ops *ops = c->server->ops;
+  if (ops->on_refused) ops->on_refused(c->server, &c->peer, why.status);
+  mp_conn_refuse(c, why, head_only);
 }
 
 static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
@@ -40,6 +47,9 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->max_body = c->server->config.limits.body;
   ex->refused = (struct mp_refusal){0};
   ex->call = NULL;
+  ex->peer = (struct mp_client){.address = c->peer, .secure = c->secure};
+  ex->body_sent = ex->told_status = 0;
+  ex->recorded = false;
   ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = ex->spoiled = false;
   ex->body_done = ex->head.body == MP_BODY_NONE || (ex->head.body == MP_BODY_LENGTH && !ex->head.content_length);
   mp_reply_init(&ex->reply, &ex->head);
@@ -64,7 +74,7 @@ static void begin_request(struct mp_conn *c, struct mp_exchange *ex, struct mp_s
   if (mp_body_start(&ex->body, &ex->head, &c->server->config.limits, &why) == MP_REFUSE) {
     bool head_only = mp_slice_is(ex->head.method, MP_SLICE("HEAD"));
     mp_exchange_give_back(ex);
-    mp_conn_refuse(c, why, head_only);
+    mp_conn_refuse_unread(c, why, head_only);
     return;
   }
   start_exchange(c, ex);
@@ -78,7 +88,7 @@ static bool next_request(struct mp_conn *c) {
   struct mp_refusal why = {0};
   size_t used = 0;
   if (!ex) {
-    mp_conn_refuse(c, no_memory, false);
+    mp_conn_refuse_unread(c, no_memory, false);
     return false;
   }
   switch (mp_head_parse(&ex->head, &c->scan, bytes.at, bytes.len, &c->server->config.limits, &used, &why)) {
@@ -87,13 +97,53 @@ static bool next_request(struct mp_conn *c) {
     return true;
   case MP_REFUSE:
     mp_exchange_give_back(ex);
-    mp_conn_refuse(c, why, false);
+    mp_conn_refuse_unread(c, why, false);
     return true;
   default:
     mp_exchange_give_back(ex);
     c->starved = true;
     return false;
   }
+}
+
+/* ---- who it is ---- */
+
+/* Where proxies are listed, only they may say for whom they come. */
+static bool may_name_another(const struct mp_conn *c) {
+  const struct mp_trust *trust = c->server->config.trust;
+  return !trust || mp_trust_has(trust, &c->peer);
+}
+
+static void take_name(struct mp_conn *c, const struct mp_proxy *proxy) {
+  if (proxy->source.kind != MP_ADDRESS_NONE) c->peer = proxy->source;
+  c->secure = proxy->secure;
+  c->unnamed = false;
+  c->fresh = true; /* the first request has all the time that it has on other connections */
+}
+
+static bool read_name(struct mp_conn *c) {
+  static const struct mp_refusal untrusted = {400, "a PROXY header from who is no trusted proxy"};
+  struct mp_slice bytes = mp_conn_at_hand(c);
+  struct mp_proxy proxy;
+  struct mp_refusal why = {0};
+  size_t used = 0;
+  switch (mp_proxy_parse(&proxy, bytes.at, bytes.len, &used, &why)) {
+  case MP_MORE:
+    c->starved = true;
+    return false;
+  case MP_REFUSE:
+    mp_conn_refuse_unread(c, why, false);
+    return true;
+  default:
+    break;
+  }
+  if (!may_name_another(c)) {
+    mp_conn_refuse_unread(c, untrusted, false);
+    return true;
+  }
+  mp_conn_take(c, used);
+  take_name(c, &proxy);
+  return true;
 }
 
 /* ---- steps ---- */
@@ -138,6 +188,7 @@ static bool step(struct mp_conn *c, uint32_t *begun) {
     throw_away(c);
     return false;
   }
+  if (c->unnamed) return read_name(c);
   if (mp_conn_handling(c)) return offer_body(c);
   if (c->ex && !c->ex->body_done) return discard_body(c);
   if (mp_conn_at_hand(c).len == 0) {

@@ -2,7 +2,7 @@
 #include "io/peer.h"
 #include "web/conn.h"
 
-enum { PAUSED_LOOK_MS = 250, LINGER_MS = 2000 };
+enum { PAUSED_LOOK_MS = 250, LINGER_MS = 2000, DUE_MOST_MS = 20 * 24 * 3600 * 1000 /* low bits tell no longer time */ };
 
 static uint64_t now_of(const struct mp_conn *c) {
   return mp_loop_now(c->server->loop);
@@ -12,6 +12,14 @@ static uint64_t now_of(const struct mp_conn *c) {
 static uint64_t full_time(const struct mp_conn *c, uint32_t low) {
   uint64_t now = now_of(c);
   return now + (uint64_t)(int64_t)(int32_t)(low - (uint32_t)now);
+}
+
+static uint64_t due_at(const struct mp_conn *c) {
+  return c->due_ms ? full_time(c, c->due_ms) : UINT64_MAX;
+}
+
+static void set_due_at(struct mp_conn *c, uint64_t at) {
+  c->due_ms = (uint32_t)at | 1; /* 0 says none */
 }
 
 static void look_after(struct mp_conn *c, uint32_t ms) {
@@ -130,9 +138,9 @@ static void set_due(struct mp_conn *c) {
   c->due = due;
   if (due == MP_DUE_HEAD && was == MP_DUE_FIRST) return; /* counts from accept */
   uint64_t ms = time_for(c, due), drain = c->server->drain_due_ms;
-  c->due_ms = ms ? mp_loop_now(c->server->loop) + ms : 0;
-  if (c->server->draining && (due == MP_DUE_FIRST || due == MP_DUE_IDLE) && (!c->due_ms || drain < c->due_ms))
-    c->due_ms = drain ? drain : 1;
+  c->due_ms = 0;
+  if (ms) set_due_at(c, now_of(c) + (ms < DUE_MOST_MS ? ms : DUE_MOST_MS));
+  if (c->server->draining && (due == MP_DUE_FIRST || due == MP_DUE_IDLE) && drain < due_at(c)) set_due_at(c, drain);
 }
 
 static void check_progress(struct mp_conn *c) {
@@ -153,7 +161,7 @@ static void body_is_late(struct mp_conn *c) {
 /* A drain must not close on a request that has come and was not read yet. */
 static void idle_is_over(struct mp_conn *c) {
   if (mp_peer_has_sent(mp_stream_fd(&c->stream)))
-    c->due_ms = now_of(c) + 100;
+    set_due_at(c, now_of(c) + 100);
   else
     mp_conn_close(c);
 }
@@ -167,7 +175,7 @@ static void due_is_over(struct mp_conn *c) {
     idle_is_over(c);
     break;
   case MP_DUE_HEAD:
-    mp_conn_refuse(c, late_head, false);
+    mp_conn_refuse_unread(c, late_head, false);
     break;
   case MP_DUE_BODY:
     body_is_late(c);
@@ -187,6 +195,7 @@ static uint64_t request_due(const struct mp_conn *c) {
 static void request_is_late(struct mp_conn *c) {
   static const struct mp_refusal late = {503, "the handler did not answer in time"};
   bool in_stream = c->ex->reply.head_sent, head_only = c->ex->reply.head_only;
+  if (!in_stream) c->ex->told_status = (uint16_t)late.status;
   mp_conn_lose_exchange(c);
   if (in_stream)
     c->last = c->cut = true;
@@ -201,7 +210,7 @@ void mp_conn_on_fire(struct mp_timer *timer) {
   if (c->backlog && c->server->config.write_ms && full_time(c, c->check_ms) <= now) check_progress(c);
   if (!c->stream.closing && c->looking && full_time(c, c->look_ms) <= now) look(c);
   if (!c->stream.closing && request_due(c) <= now) request_is_late(c);
-  if (!c->stream.closing && c->due_ms && c->due_ms <= now) due_is_over(c);
+  if (!c->stream.closing && due_at(c) <= now) due_is_over(c);
   mp_conn_settle(c);
 }
 
@@ -211,7 +220,7 @@ static uint64_t least(uint64_t a, uint64_t b) {
 
 void mp_conn_arm(struct mp_conn *c) {
   set_due(c);
-  uint64_t now = now_of(c), next = c->due_ms ? c->due_ms : UINT64_MAX;
+  uint64_t now = now_of(c), next = due_at(c);
   if (mp_conn_handling(c)) {
     if (!c->looking && !c->stream.reading && !c->saw_eof) look_after(c, PAUSED_LOOK_MS);
     next = least(next, request_due(c));

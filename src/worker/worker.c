@@ -5,6 +5,8 @@
 #include "base/shm.h"
 #include "io/guardian.h"
 #include "io/signal.h"
+#include "worker/record.h"
+#include "worker/share.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,14 +24,18 @@ struct worker {
   struct mp_api *api; /* owned */
   struct mp_server server;
   struct mp_server_ops ops; /* the api's, but for a look at each request */
+  struct mp_record record;
+  struct mp_trust trust;
   struct mp_stream control;
   struct mp_lines lines;
   struct mp_signal term;
   struct mp_shm *shm;       /* owned */
   struct mp_shm_slot *slot; /* borrowed from shm */
+  struct mp_share share;
   struct mp_timer look;     /* is the drain over? */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_soon leave;
+  uint32_t n_accepted;
   enum stage stage;
   bool has_server, server_drained, app_stopped, control_closed;
   int exit_code;
@@ -68,6 +74,30 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   if (!atomic_load_explicit(&w->slot->busy_since_ms, memory_order_relaxed))
     PUBLISH(busy_since_ms, mp_loop_now(&w->loop));
   mp_api_server_ops.on_request(server, ex);
+}
+
+static struct worker *of_server(struct mp_server *server) {
+  return MP_CONTAINER(server, struct worker, server);
+}
+
+/* Siblings decide by these numbers, so they are told at once. */
+static void on_connections(struct mp_server *server) {
+  struct worker *w = of_server(server);
+  PUBLISH(connections, server->n_conns);
+  PUBLISH(accepted, ++w->n_accepted);
+}
+
+static bool holds_back(struct mp_server *server) {
+  struct worker *w = of_server(server);
+  return mp_share_holds_back(&w->share, server->n_conns, mp_loop_now(&w->loop));
+}
+
+static void on_over(struct mp_exchange *ex, bool whole) {
+  mp_record_over(&of_server(ex->server)->record, ex, whole);
+}
+
+static void on_refused(struct mp_server *server, const struct mp_address *peer, int status) {
+  mp_record_refused(&of_server(server)->record, peer, status);
 }
 
 /* The way out: the server drains, then the app stops, then everything closes. */
@@ -162,6 +192,8 @@ static void on_word(void *ctx, const char *word) {
     drain(w, 0);
   else if (strcmp(word, "stop") == 0)
     stop(w);
+  else if (strcmp(word, "reopen") == 0)
+    mp_record_reopen(&w->record);
   else
     mp_log(w->log, MP_LOG_WARN, "worker", "the master says what nobody understands");
 }
@@ -195,7 +227,8 @@ static void on_term(struct mp_signal *signal, int signo) {
 
 /* The way in. */
 
-static struct mp_server_config server_config(const struct mp_config *c) {
+static struct mp_server_config server_config(const struct worker *w) {
+  const struct mp_config *c = w->setup->config;
   return (struct mp_server_config){
       .limits = {.request_line = c->limit_request_line,
                  .fields = c->limit_request_fields,
@@ -212,6 +245,8 @@ static struct mp_server_config server_config(const struct mp_config *c) {
       .drain_idle_ms = ms_of(c->drain_idle),
       .no_server = !c->server_header,
       .compress = c->compress,
+      .proxy_protocol = c->proxy_protocol,
+      .trust = c->trusted_proxies ? &w->trust : NULL,
   };
 }
 
@@ -224,13 +259,17 @@ static void log_load_error(struct worker *w, const char *message, size_t len) {
 
 static int open_server(struct worker *w) {
   const struct mp_worker_setup *s = w->setup;
-  struct mp_server_config config = server_config(s->config);
+  struct mp_server_config config = server_config(w);
   w->ops = mp_api_server_ops;
   w->ops.on_request = on_request;
+  w->ops.on_over = on_over;
+  w->ops.on_refused = on_refused;
+  w->ops.holds_back = holds_back;
+  w->ops.on_connections = on_connections;
   int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, w->api);
   if (err < 0) return err;
   w->has_server = true;
-  return mp_server_adopt(&w->server, s->listen_fds, s->n_listen, (int)s->config->backlog);
+  return mp_server_adopt(&w->server, s->listen_fds, s->n_listen);
 }
 
 static void say_ready(struct worker *w) {
@@ -295,7 +334,7 @@ static int open_page(struct worker *w) {
   if (!w->shm) return -errno;
   if (w->setup->seat >= w->shm->slots) return -ERANGE;
   w->slot = &w->shm->slot[w->setup->seat];
-  return 0;
+  return mp_share_init(&w->share, w->shm, w->setup->seat);
 }
 
 static int open_loop(struct worker *w) {
@@ -307,8 +346,16 @@ static int open_loop(struct worker *w) {
   return 0;
 }
 
+static int open_trust(struct worker *w) {
+  const char *list = w->setup->config->trusted_proxies;
+  struct mp_slice bad;
+  return list ? mp_trust_parse(&w->trust, mp_slice(list, strlen(list)), &bad) : 0;
+}
+
 static int open_rest(struct worker *w) {
-  int err = mp_timer_init(&w->look, &w->loop.timers, on_look);
+  int err = open_trust(w);
+  if (err == 0) err = mp_record_open(&w->record, &w->loop, w->log, w->setup->config, w->setup->slot + 1);
+  if (err == 0) err = mp_timer_init(&w->look, &w->loop.timers, on_look);
   if (err == 0) err = mp_timer_init(&w->patience, &w->loop.timers, on_patience);
   if (err == 0) err = open_signals(w);
   if (err < 0) return err;
@@ -335,6 +382,9 @@ static void close_all(struct worker *w) {
   mp_stream_close(&w->control);
   mp_timer_deinit(&w->look);
   mp_timer_deinit(&w->patience);
+  mp_record_close(&w->record);
+  mp_trust_free(&w->trust);
+  mp_share_deinit(&w->share);
   w->loop.on_sleep = NULL;
   mp_loop_deinit(&w->loop);
   mp_shm_unmap(w->shm);
@@ -360,6 +410,7 @@ int mp_worker_run(const struct mp_worker_setup *setup) {
   int err = begin(w);
   int code = err < 0 ? fail(w, "the worker cannot begin", err) : serve(w);
   mp_sweep(NULL, NULL, LAST_SWEEP_MS);
+  if (code != 0 || !w->app_stopped) mp_record_close(&w->record);
   if (code != 0 || !w->app_stopped) _exit(code); /* half of it may be open: nothing to be orderly about */
   close_all(w);
   free(w);
