@@ -31,13 +31,16 @@ end
 
 local never = {
   "moonpool: bug", "broken invariant", "Sanitizer", "runtime error: ", "not drained in time", "did not leave in time",
-  "says what nobody understands", "hears nothing any more", "few descriptors",
+  "says what nobody understands", "few descriptors",
 }
 
 local function judge_line(log, line)
   for _, word in ipairs(never) do
     if line:find(word, 1, true) then log.faults[#log.faults + 1] = line end
   end
+  -- One that was told to leave by the mixer may be gone when the master tells it, too.
+  local deaf = line:match "hears nothing any more.* pid=(%d+)"
+  if deaf and not log.killed[tonumber(deaf)] then log.faults[#log.faults + 1] = line end
   -- One that was killed before its first answer counts as a death at boot. In a row there are few of those.
   local deaths = line:match "starting it again after a pause.* deaths=(%d+)"
   if deaths and tonumber(deaths) > 4 then log.faults[#log.faults + 1] = line end

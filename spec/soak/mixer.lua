@@ -93,6 +93,7 @@ end
 
 -- Which versions may answer; an answer is never that of an app that was replaced long ago.
 local function judge_head(c, r)
+  c.pid = tonumber(r.headers["x-pid"])
   local version = tonumber(r.headers["x-version"])
   if version then
     c:must(version >= run.settled and version <= run.version,
@@ -158,10 +159,11 @@ function Client:matches(path, query, pattern)
 end
 
 -- The log must have `text` once, when all is quiet; at most once when a worker was killed meanwhile.
-function Client:expect_line(text, fn) -- luacheck: ignore self
-  local kills = run.kills
-  run.expected[text] = { kills = kills, least = 1 }
+-- `of_worker`: what tells it belongs to the worker and not to the request: it ends with its worker.
+function Client:expect_line(text, fn, of_worker)
+  run.expected[text] = { kills = run.kills, least = 1 }
   local ok, err = pcall(fn)
+  run.expected[text].worker = of_worker and self.pid
   if not ok then
     run.expected[text].least = 0
     error(err, 0)

@@ -43,7 +43,7 @@ return function(operation)
     local id = c:id()
     c:expect_line("soak: fired " .. id .. ".", function()
       c:says("/timer/" .. c.random:pick { "after", "fails" }, { id = id }, "ok")
-    end)
+    end, true)
   end, "after")
 
   operation("every", 1, function(c)

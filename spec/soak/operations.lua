@@ -285,7 +285,7 @@ operation("background", 2, function(c)
   local id = c:id()
   c:expect_line("soak: background " .. id .. ".", function()
     c:says("/task/background", { script = "later", a1 = c.random:int(0, 255), a2 = "0.1", id = id }, "ok")
-  end)
+  end, true)
 end)
 
 -- ---- clients that leave ----

@@ -123,7 +123,8 @@ local function tidings(run)
   local function all_told()
     run.log:read()
     for text, expected in pairs(run.expected or {}) do
-      local least = run.kills > expected.kills and 0 or expected.least
+      local lost = run.kills > expected.kills or expected.worker and not run.log.ready[expected.worker]
+      local least = lost and 0 or expected.least
       local n = run.log.seen[text] or 0
       if n > 1 then error(("told %d times: %s"):format(n, text), 0) end
       missing = text
