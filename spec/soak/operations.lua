@@ -94,9 +94,10 @@ operation("holder", 3, function(c)
   c:says("/run", { script = "holder", a1 = n, linger = c.random:below(0.1) }, exited(n, "out=5 err=0 held"))
 end)
 
+-- What stays behind lets go of the pipe as soon as it gets to run, which is waited for.
 operation("leftover", 3, function(c)
   local n = c.random:int(0, 255)
-  c:says("/run", { script = "leftover", a1 = n, linger = 0.05 }, exited(n, "out=5 err=0"))
+  c:says("/run", { script = "leftover", a1 = n, linger = 20 }, exited(n, "out=5 err=0"))
 end)
 
 operation("escape", 1, function(c)
@@ -106,7 +107,7 @@ end)
 
 operation("escape_quiet", 1, function(c)
   local n = c.random:int(0, 255)
-  c:says("/run", { script = "escape_quiet", a1 = n, session = c.random:int(0, 1) }, exited(n, "out=0 err=0"))
+  c:says("/run", { script = "escape_quiet", a1 = n, linger = 20, session = c.random:int(0, 1) }, exited(n, "out=0 err=0"))
 end)
 
 operation("stopped", 2, function(c)
