@@ -91,6 +91,9 @@ function Client:must(truth, why)
   if not truth then error(("%s: %s"):format(self.doing, why), 0) end
 end
 
+-- A worker that is killed takes answers along that were on their way.
+function Client:met_a_kill() return run.kills > self.kills or host.now() - run.killed < 1 end
+
 -- Which versions may answer; an answer is never that of an app that was replaced long ago.
 local function judge_head(c, r)
   c.pid = tonumber(r.headers["x-pid"])
@@ -110,7 +113,7 @@ end
 -- A worker that was told to leave may close a connection at rest at the very moment it is used again: then nothing was
 -- answered, and the request may be sent anew.
 local function crossed(c, conn)
-  return c.used > 0 and #conn.buffer == 0 and conn.eof and host.now() - run.retired < 60
+  return not c:met_a_kill() and c.used > 0 and #conn.buffer == 0 and conn.eof and host.now() - run.retired < 60
 end
 
 local function ask_once(c, method, bytes)
@@ -172,8 +175,7 @@ end
 
 -- A client's own connections end with its operation, however that ends.
 local function perform(c, one)
-  local kills = run.kills
-  c.doing = one.name
+  c.kills, c.doing = run.kills, one.name
   local ok, err = pcall(one.fn, c)
   if ok then
     run.done = run.done + 1
@@ -182,7 +184,7 @@ local function perform(c, one)
   end
   c:drop()
   local cut = type(err) == "string" and (err:find "^connection closed" or err:find "closed$" or err:find "reset")
-  if cut and (run.kills > kills or host.now() - run.killed < 1) then
+  if cut and c:met_a_kill() then
     run.void = run.void + 1
     return note(("client %d void  %s"):format(c.index, c.doing))
   end
