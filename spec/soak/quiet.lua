@@ -24,7 +24,7 @@ local function only_workers(run, count)
     workers, below = run.log:workers(), run.server:descendants()
     table.sort(below)
     return #workers == count and table.concat(workers, " ") == table.concat(below, " ")
-  end, 15, "nothing but workers")
+  end, 12 / wait.slow, "nothing but workers") -- before what should have been ended ends by itself
   if not ok then error(err .. "; workers: " .. table.concat(workers, " ") .. "; all that is there:\n" .. describe(below), 0) end
   return workers
 end
