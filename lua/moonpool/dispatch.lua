@@ -147,6 +147,18 @@ local function new_dispatcher(root_app)
     end
   end
 
+  local outside = { __close = function(stay) core.set_base(stay.req, stay.base) end }
+
+  -- A function that is mounted in a site: the last step.
+  local function guest(site, mount)
+    local base = site.base .. app_module.base(mount)
+    return function(req, res)
+      local _ <close> = setmetatable({ req = req, base = site.base }, outside)
+      core.set_base(req, base)
+      mount.target(req, res)
+    end
+  end
+
   local function refusal(site, search)
     if #search.missed == 0 then
       return function(req, res)
@@ -194,7 +206,7 @@ local function new_dispatcher(root_app)
         steps[#steps + 1] = refusal(site, search)
         return chain(steps), nil, false
       elseif not mount.app then
-        steps[#steps + 1] = mount.target
+        steps[#steps + 1] = guest(site, mount)
         return chain(steps), nil, false
       end
       site, from = site.sites[mount], search.at

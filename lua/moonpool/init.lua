@@ -2,17 +2,25 @@
 
 local core = require "moonpool.core"
 local app = require "moonpool.app"
+local limit = require "moonpool.limit"
 
 local M = {
+  after = core.after,
   app = app.new,
   background = core.background,
   cancelled = core.cancelled,
+  channel = core.channel,
   escape = core.escape,
+  every = core.every,
   json = core.json,
+  limit = limit.new,
   now = core.now,
   random = core.random,
+  read_file = core.read_file,
   run = core.run,
   running = core.running,
+  scope = core.scope,
+  semaphore = core.semaphore,
   settings = core.settings,
   sleep = core.sleep,
   spawn = core.spawn,
@@ -23,6 +31,7 @@ local M = {
   wait_all = core.wait_all,
   wait_any = core.wait_any,
   worker = core.worker,
+  write_file = core.write_file,
 }
 
 M.log = {}

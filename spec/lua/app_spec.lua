@@ -319,6 +319,12 @@ describe("an app", function()
     it("may be a function, which is given everything there", function()
       app:mount("/fn", function(req, res) res:text(req.method .. " " .. req.path) end)
       assert.equal("200 PURGE /fn/a/b", (ask("PURGE", "/fn/a/b")))
+      local inner, after = moonpool.app(), nil
+      inner:use(function(req, _, next) next() after = req.base end)
+      inner:mount("/deep", function(req, res) res:text(req.base) end)
+      app:mount("/around", inner)
+      assert.equal("200 /around/deep", (ask("GET", "/around/deep/x")))
+      assert.equal("/around", after)
     end)
 
     it("cannot be the app itself, nor one that holds it", function()

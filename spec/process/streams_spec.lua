@@ -98,6 +98,29 @@ app:get("/live", function(_, res)
   for line in p.stdout:lines() do res:write(line) end
   res:finish(" " .. p:wait().code)
 end)
+app:get("/late", function(_, res)
+  local p = assert(moonpool.spawn { "printf", "abcdef", stdout = "pipe" })
+  while moonpool.run({ "kill", "-0", tostring(p.pid) }).ok do moonpool.sleep(0.02) end
+  moonpool.sleep(0.1)
+  res:text(("%s %s %s"):format(p.stdout:read(2), p.stdout:read "a", p:wait().code))
+end)
+app:get("/pause", function(_, res)
+  local p = assert(moonpool.spawn { "seq", "1", "20000", stdout = "pipe" })
+  local n, bytes = 0, 0
+  for line in p.stdout:lines() do
+    n, bytes = n + 1, bytes + #line + 1
+    if n % 2000 == 0 then moonpool.sleep(0.02) end
+  end
+  res:text(("%d %d %d"):format(n, bytes, p:wait().code))
+end)
+app:get("/slow", function(_, res)
+  local p = assert(moonpool.spawn { "sh", "-c", "yes | head -c 50000000; sleep 5", stdout = "pipe" })
+  local line = p.stdout:lines()()
+  moonpool.sleep(0.5)
+  local rss = io.open("/proc/self/status"):read("a"):match "VmRSS:%s*(%d+)"
+  p:stop()
+  res:text(line .. " " .. rss)
+end)
 app:get("/merge", function(_, res)
   res:text(moonpool.run({ "sh", "-c", "echo a; echo b >&2; echo c", stderr = "stdout" }).stdout)
 end)
@@ -189,6 +212,19 @@ describe("a process's stream", function()
     says("/lines", "one|two||last 0")
     says("/read", "ab cdefghi nil")
     says("/talk", "got 1\ngot 2\ngot 3\n0")
+  end)
+
+  it("that a child left behind is there for who reads it later", function()
+    says("/late", "ab cdef 0")
+    says("/pause", "20000 108894 0")
+  end)
+
+  it("read by lines is read no faster than the lines are taken", function()
+    says("/lines", "one|two||last 0")
+    local before = proc.rss(s:worker())
+    local line, rss = s:get("/slow").body:match "^(%S+) (%d+)$"
+    assert.are.equal("y", line)
+    assert.is_true(tonumber(rss) - before < 4096)
   end)
 
   it("flows into the answer as it comes", function()

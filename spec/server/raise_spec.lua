@@ -11,6 +11,13 @@ app:get("/known", function() moonpool.running() error "told once" end)
 app:get("/nap", function(req, res) moonpool.sleep(0.05) res:text("slept " .. req.path) end)
 app:get("/popen", function() local file <close> = io.popen "sleep 100" error "popen left" end)
 app:get("/module", function() return require "no.such.module" end)
+app:get("/endless", function() local function f() return 1 + f() end return f() end)
+app:get("/more", function(_, res) res:header("Content-Length", 2) res:write "abc" end)
+app:get("/more-caught", function(_, res)
+  res:header("Content-Length", 2)
+  pcall(res.write, res, "abc")
+  res:write "ab"
+end)
 inner:error_page(function(_, res, e) res:text("inner " .. e.status) end)
 inner:get("/raise", function() moonpool.sleep(0.01) error { status = 409 } end)
 inner:get("/bug", function() error "a bug" end)
@@ -23,6 +30,19 @@ describe("a handler that raises", function()
 
   setup(function() s = server.start { app = app } end)
   teardown(function() s:stop() end)
+
+  it("out of endless recursion tells the top of its stack alone", function()
+    assert.are.equal(500, s:get("/endless").status)
+    s:wait_log "stack overflow"
+    s:wait_log "more than 1000 levels"
+    assert.are.equal(404, s:get("/raise").status)
+  end)
+
+  it("because it wrote more than it had promised is an error like any other", function()
+    assert.are.equal(500, s:get("/more").status)
+    local r = s:get("/more-caught")
+    assert.are.same({ 200, "ab" }, { r.status, r.body })
+  end)
 
   it("leaves nothing that ends a later request", function()
     for _ = 1, 8 do assert.are.equal(404, s:get("/raise").status) end

@@ -39,6 +39,7 @@ struct mp_api {
   char id_prefix[17];         /* random, one a worker */
   struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
+  bool retiring;              /* a drain has begun: timers fire no more */
 };
 
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
@@ -78,6 +79,13 @@ static inline struct mp_api *mp_api_of(lua_State *L) {
 /* The scope that what the running function starts joins: its task's, or the worker's. */
 struct mp_scope *mp_api_scope(lua_State *L);
 
+/* Starts a task in `scope` at the end of this turn: the function at `first` with what stands above it. Pushes the
+ * task's object; raises when there is no memory. */
+struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, const char *what);
+
+/* Pushes "app.lua:12", where the app called what runs now. */
+void mp_push_caller(lua_State *L);
+
 /* Told once of every error that nobody took: writes the line, then calls the app's on_error. Index of the error value
  * and of its traceback (0: none) on L; the rest may be NULL. */
 struct mp_error_facts {
@@ -98,7 +106,7 @@ void mp_api_when_quiet(struct mp_api *api);
 
 /* dispatch.c */
 void mp_calls_free(struct mp_api *api);
-/* The request whose scope it is; NULL for the worker's own. */
+/* The request whose scope it is, or lies within; NULL for the worker's own. */
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope);
 /* "GET /path" in quotes, escaped, for the log; while call->ex is held. */
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);
@@ -121,6 +129,9 @@ void mp_blocking_open(lua_State *L);
 void mp_logging_open(lua_State *L);
 void mp_match_open(lua_State *L);
 void mp_native_open(lua_State *L);
+void mp_scopes_open(lua_State *L);
+void mp_timers_open(lua_State *L);
+void mp_files_open(lua_State *L);
 void mp_sinks_open(lua_State *L);
 void mp_multipart_open(lua_State *L);
 

@@ -50,6 +50,7 @@ void mp_calls_free(struct mp_api *api) {
 }
 
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope) {
+  while (scope->parent) scope = scope->parent;
   return scope == &api->scope ? NULL : MP_CONTAINER(scope, struct mp_call, scope);
 }
 

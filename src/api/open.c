@@ -1,9 +1,12 @@
 #include "api/api.h"
+#include "api/channel.h"
 #include "api/embedded.h"
+#include "api/gate.h"
 #include "api/json.h"
 #include "api/text.h"
 #include "base/err.h"
 #include "sched/coro.h"
+#include "sched/trace.h"
 #include <lualib.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -264,6 +267,11 @@ static void open_core(lua_State *L, struct mp_api *api) {
   open_routes(L);
   mp_match_open(L);
   mp_native_open(L);
+  mp_scopes_open(L);
+  mp_gate_open(L);
+  mp_channel_open(L);
+  mp_timers_open(L);
+  mp_files_open(L);
   mp_sinks_open(L);
   mp_multipart_open(L);
   mp_json_open(L);
@@ -338,7 +346,7 @@ fail:
 
 static int with_traceback(lua_State *L) {
   const char *text = push_error_text(L, 1);
-  luaL_traceback(L, L, text, 1);
+  mp_traceback(L, L, text, 1);
   return 1;
 }
 
@@ -462,8 +470,13 @@ static void on_scope_quiet(struct mp_scope *scope) {
   mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, scope));
 }
 
+void mp_api_retire(struct mp_api *api) {
+  api->retiring = true;
+}
+
 void mp_api_stop(struct mp_api *api) {
   if (api->stopped) return;
+  mp_api_retire(api);
   api->stopping = api->stopped = true;
   MP_LIST_EACH(node, &api->calls) mp_scope_cancel(&MP_CONTAINER(node, struct mp_call, node)->scope);
   mp_scope_cancel(&api->scope);

@@ -40,6 +40,9 @@ extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp
 /* Requests, their leftover tasks, background tasks with work to finish: what a drain waits for. */
 unsigned mp_api_busy(const struct mp_api *api);
 
+/* A drain has begun: timers fire no more. */
+void mp_api_retire(struct mp_api *api);
+
 /* Cancels whatever still runs, then runs on_stop functions; on_stopped follows. */
 void mp_api_stop(struct mp_api *api);
 void mp_api_close(struct mp_api *api);

@@ -46,7 +46,8 @@ static void keep_bytes(struct mp_process *p, enum mp_child_pipe which, const cha
     mp_child_close_pipe(&p->child, which);
     return;
   }
-  if (mp_buf_len(&pipe->held) >= HELD_MOST && !pipe->wants_more) mp_child_read_stop(&p->child, which);
+  bool awaited = pipe->wants_more && mp_wake_armed(&pipe->waiter);
+  if (mp_buf_len(&pipe->held) >= HELD_MOST && !awaited && !p->child.settled) mp_child_read_stop(&p->child, which);
 }
 
 void mp_pipe_on_output(struct mp_process *p, enum mp_child_pipe which, const char *bytes, size_t n) {
@@ -78,6 +79,11 @@ void mp_pipes_discard(struct mp_process *p, const struct mp_task *waiting) {
     struct mp_process_pipe *pipe = &p->pipes[i];
     if (!pipe->reading_task || pipe->reading_task == waiting) discard(p, (enum mp_child_pipe)i);
   }
+}
+
+void mp_pipes_take_rest(struct mp_process *p) {
+  for (int i = MP_CHILD_STDOUT; i <= MP_CHILD_STDERR; i++)
+    if (!p->pipes[i].closed) mp_child_take_rest(&p->child, (enum mp_child_pipe)i);
 }
 
 void mp_pipes_settle(struct mp_process *p) {

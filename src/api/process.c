@@ -1,4 +1,5 @@
 #include "api/process.h"
+#include "api/gate.h"
 #include "base/err.h"
 #include <math.h>
 #include <signal.h>
@@ -283,9 +284,18 @@ static void tell_lost(struct mp_process *p) {
          (int)p->child.proc.pid, p->name);
 }
 
+static void release_permit(struct mp_process *p) {
+  lua_State *L = p->api->L;
+  mp_anchor_push(L, p);
+  lua_getiuservalue(L, -1, MP_PROCESS_PERMIT);
+  mp_permit_release(L, -1);
+  lua_pop(L, 2);
+}
+
 static void on_settled(struct mp_child *child) {
   struct mp_process *p = process_of(child);
   lua_State *L = p->api->L;
+  mp_pipes_take_rest(p);
   lua_pushcfunction(L, p_make_result);
   lua_pushlightuserdata(L, p);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
@@ -302,6 +312,7 @@ static void on_settled(struct mp_child *child) {
   mp_waitable_settle(&p->end, false);
   if (p->has_place) mp_place_release(p->api);
   p->has_place = false;
+  release_permit(p);
   mp_child_close(child);
   mp_scope_leave(&p->member);
 }
@@ -478,7 +489,7 @@ static int after_queue_run(lua_State *L, int status, lua_KContext scratch) {
   return wait_for_end(L, (int)scratch);
 }
 
-static int l_run(lua_State *L) {
+int mp_process_run(lua_State *L) {
   lua_settop(L, 1);
   mp_wait_check(L, "run"); /* before anything is started */
   struct mp_args *args = mp_args_read(L, 1, "run", true);
@@ -499,9 +510,10 @@ static int l_wait(lua_State *L) {
 }
 
 static int check_signal(lua_State *L, int arg) {
-  int signo = lua_isinteger(L, arg) ? (int)lua_tointeger(L, arg) : mp_signal_number(luaL_optstring(L, arg, "SIGTERM"));
+  lua_Integer signo =
+      lua_isinteger(L, arg) ? lua_tointeger(L, arg) : mp_signal_number(luaL_optstring(L, arg, "SIGTERM"));
   luaL_argcheck(L, signo > 0 && signo <= SIGRTMAX, arg, "no such signal");
-  return signo;
+  return (int)signo;
 }
 
 static int l_kill(lua_State *L) {
@@ -517,11 +529,14 @@ static int l_kill(lua_State *L) {
   return 1;
 }
 
+enum { LONGEST_GRACE_S = 1000000 };
+
 static int l_stop(lua_State *L) {
   struct mp_process *p = mp_process_check(L, 1);
   double grace_s = lua_isnoneornil(L, 2) ? (double)p->child.grace_ms / 1000.0 : mp_check_timeout(L, 2);
   p->waited = true;
-  if (!p->end.settled) mp_child_stop(&p->child, (uint64_t)ceil((grace_s < 0 ? 1e6 : grace_s) * 1000));
+  if (grace_s < 0 || grace_s > LONGEST_GRACE_S) grace_s = LONGEST_GRACE_S;
+  if (!p->end.settled) mp_child_stop(&p->child, (uint64_t)ceil(grace_s * 1000));
   lua_settop(L, 1);
   return mp_wait_for(L, 1, -1);
 }
@@ -586,6 +601,6 @@ void mp_process_open(lua_State *L) {
   lua_pushcfunction(L, l_gc);
   lua_setfield(L, -2, "__gc");
   lua_pop(L, 1);
-  lua_pushcfunction(L, l_run);
+  lua_pushcfunction(L, mp_process_run);
   lua_setfield(L, -2, "run");
 }

@@ -5,7 +5,14 @@
 
 #include "api/args.h"
 
-enum { MP_PROCESS_RESULT = 1, MP_PROCESS_STDIN, MP_PROCESS_STDOUT, MP_PROCESS_STDERR, MP_PROCESS_USER_VALUES = 4 };
+enum {
+  MP_PROCESS_RESULT = 1,
+  MP_PROCESS_STDIN,
+  MP_PROCESS_STDOUT,
+  MP_PROCESS_STDERR,
+  MP_PROCESS_PERMIT, /* of a limit: given back at its end */
+  MP_PROCESS_USER_VALUES = 5
+};
 
 /* Output on its way to the script or to the log; index 0 is stdin and uses `waiter` alone. */
 struct mp_process_pipe {
@@ -40,6 +47,7 @@ struct mp_process {
 
 /* moonpool.spawn{…} with the table at `index`. */
 int mp_process_spawn(lua_State *L, int index);
+int mp_process_run(lua_State *L); /* moonpool.run{…}: a function of Lua */
 struct mp_process *mp_process_check(lua_State *L, int arg);
 
 /* A result table for a status, as `run` returns it: pushed. `p` may be NULL where there is no child object. */
@@ -57,7 +65,8 @@ void mp_pipe_on_output(struct mp_process *p, enum mp_child_pipe which, const cha
 void mp_pipe_on_input(struct mp_process *p, int err);
 /* What nobody reads is thrown away from now on: streams that no task but `waiting` has read. */
 void mp_pipes_discard(struct mp_process *p, const struct mp_task *waiting);
-void mp_pipes_settle(struct mp_process *p); /* the child has settled: readers see the end */
+void mp_pipes_take_rest(struct mp_process *p); /* the child has settled: what its pipes hold is kept for the script */
+void mp_pipes_settle(struct mp_process *p);    /* then readers see the end */
 void mp_pipes_free(struct mp_process *p);
 void mp_pipe_push(lua_State *L, int process, enum mp_child_pipe which); /* the stream object, or nil */
 

@@ -1,16 +1,17 @@
 #include "api/api.h"
 #include "api/process.h"
+#include "sched/trace.h"
 #include <math.h>
 #include <time.h>
 
 /* ---- spawn ---- */
 
-/* "app.lua:12" of the Lua code that called; kept with the task, for the log. */
-static void push_caller(lua_State *L) {
+/* "app.lua:12" of the app's code that called; kept with the task, for the log. */
+void mp_push_caller(lua_State *L) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline > 0) {
+    if (ar.currentline > 0 && strncmp(ar.source, "@moonpool:", 10) != 0) {
       lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
       return;
     }
@@ -18,35 +19,36 @@ static void push_caller(lua_State *L) {
   lua_pushliteral(L, "?");
 }
 
-/* The function and its arguments stand from 1 to the top. Returns the task's object. The task is queued before anything
- * can raise: with an empty coroutine it would simply end. */
-static int spawn_task(lua_State *L, struct mp_scope *scope, const char *what) {
-  int n = lua_gettop(L);
+/* The task is queued before anything can raise: with an empty coroutine it would simply end. */
+struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, const char *what) {
+  int top = lua_gettop(L), n = top - first + 1;
   luaL_checkstack(L, n + 4, "too many arguments of a task");
-  push_caller(L);
+  mp_push_caller(L);
   struct mp_task *task = mp_task_new(mp_sched_of(L), scope);
-  if (!task) return luaL_error(L, "%s: not enough memory", what);
+  if (!task) luaL_error(L, "%s: not enough memory", what);
   mp_task_queue(task, 0);
-  mp_task_push(L, task); /* stack: fn args… where object */
-  lua_pushvalue(L, n + 1);
+  mp_task_push(L, task); /* stack: … function arguments where object */
+  lua_pushvalue(L, top + 1);
   lua_setiuservalue(L, -2, MP_TASK_SPAWNED_AT);
-  if (!lua_checkstack(task->co, n + 2)) return luaL_error(L, "%s: not enough memory", what);
+  if (!lua_checkstack(task->co, n + 2)) luaL_error(L, "%s: not enough memory", what);
   lua_pushcfunction(task->co, mp_task_body);
-  for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
+  for (int i = first; i <= top; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->co, n);
   task->n_args = n;
-  return 1;
+  return task;
 }
 
 static int l_spawn(lua_State *L) {
   if (lua_istable(L, 1)) return mp_process_spawn(L, 1);
   luaL_checktype(L, 1, LUA_TFUNCTION);
-  return spawn_task(L, mp_api_scope(L), "spawn");
+  mp_spawn_task(L, 1, mp_api_scope(L), "spawn");
+  return 1;
 }
 
 static int l_background(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
-  return spawn_task(L, &mp_api_of(L)->scope, "background");
+  mp_spawn_task(L, 1, &mp_api_of(L)->scope, "background");
+  return 1;
 }
 
 /* ---- waiting ---- */
@@ -153,7 +155,7 @@ static int l_task_traceback(lua_State *L) {
   if (object->outcome == MP_TASK_FAILED)
     lua_getiuservalue(L, 1, MP_TASK_TRACEBACK);
   else if (object->task)
-    luaL_traceback(L, object->task->co, NULL, 0);
+    mp_traceback(L, object->task->co, NULL, 0);
   else
     lua_pushnil(L);
   return 1;

@@ -96,6 +96,9 @@ void mp_child_close_pipe(struct mp_child *child, enum mp_child_pipe which);
 void mp_child_drain(struct mp_child *child);
 void mp_child_discard(struct mp_child *child, enum mp_child_pipe which);
 
+/* Of a child that has settled: what its pipe holds goes to on_output now, within this call, and that was all. */
+void mp_child_take_rest(struct mp_child *child, enum mp_child_pipe which);
+
 /* Queues bytes for stdin; one on_input follows when all that is queued has gone. -EPIPE once stdin is closed or broken,
  * -ENOMEM. */
 int mp_child_write(struct mp_child *child, struct mp_slice bytes);

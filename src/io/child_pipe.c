@@ -289,6 +289,13 @@ void mp_child_discard(struct mp_child *child, enum mp_child_pipe which) {
   mp_stream_read_start(&s->stream); /* fails only when closing */
 }
 
+void mp_child_take_rest(struct mp_child *child, enum mp_child_pipe which) {
+  struct mp_child_stream *s = output_of(child, which);
+  if (!s || is_over(s)) return;
+  s->wanted = true;
+  take_the_rest(s);
+}
+
 void mp_child_drain(struct mp_child *child) {
   for (int i = 1; i < 3; i++)
     if (child->pipes[i] && !child->pipes[i]->was_read) mp_child_discard(child, (enum mp_child_pipe)i);

@@ -25,8 +25,6 @@ void mp_object_settle(struct mp_task *task, enum mp_outcome outcome, bool told);
 
 /* wait.c: mp_unpark that raises nothing. */
 void mp_wait_over(struct mp_task *task);
-/* mp_unpark, but an error that the wait was given goes before a cancel, which the next wait raises. */
-enum mp_woken mp_unpark_with(lua_State *L, const struct mp_waitable *given);
 /* Raises if the running task, which is about to wait for it, would wait for itself. */
 void mp_refuse_cycle(lua_State *L, struct mp_waitable *waitable, const char *what);
 void mp_refuse_group_cycle(lua_State *L, const struct mp_group *group, const char *what);

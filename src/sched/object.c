@@ -177,6 +177,8 @@ void mp_object_settle(struct mp_task *task, enum mp_outcome outcome, bool told) 
   object->outcome = (uint8_t)outcome;
   bool given = mp_waitable_settle(&object->end, outcome != MP_TASK_DONE);
   object->taken = given || told || object->lost;
-  if (outcome == MP_TASK_FAILED && !object->taken) leave_untaken(object, task->member.scope);
+  struct mp_scope *scope = task->member.scope;
+  if (outcome == MP_TASK_FAILED && !object->taken) leave_untaken(object, scope);
+  if (outcome == MP_TASK_FAILED && !given && !told && scope->on_failed) scope->on_failed(scope, object);
   lua_pop(L, 1);
 }

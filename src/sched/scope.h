@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 struct mp_scope;
+struct mp_task_object;
 
 struct mp_member {
   struct mp_list node;
@@ -23,7 +24,11 @@ struct mp_scope {
   struct mp_list members;
   unsigned n_active;                       /* members without left_alone */
   struct mp_list failed;                   /* task objects that failed and whose error nobody took yet */
+  struct mp_scope *parent;                 /* borrowed: it outlives this one, which is a member of it; NULL: none */
   void (*on_over)(struct mp_scope *scope); /* once; may free the scope */
+  /* A task of it has failed and nobody waited for it; its object is at the top of the state's main coroutine. It stays
+   * in `failed` as well, unless its error was lost. May be NULL. */
+  void (*on_failed)(struct mp_scope *scope, struct mp_task_object *object);
   bool open, cancelled, over;
   bool asking;  /* members are being walked: it cannot be over yet */
   bool at_once; /* errors nobody took are reported when they happen, not at the end */

@@ -1,6 +1,7 @@
 #include "sched/task.h"
 #include "sched/coro.h"
 #include "sched/inside.h"
+#include "sched/trace.h"
 #include <stdlib.h>
 
 enum { KEPT_COROUTINES = 1024, GRACE_MS = 2000 };
@@ -18,7 +19,7 @@ static void cancel_member(struct mp_member *member) {
 static int l_keep_trace(lua_State *L) {
   struct mp_task *task = mp_sched_of(L)->current;
   if (task->cancel != MP_CANCEL_NONE && mp_is_cancelled(L, 1)) return 1;
-  luaL_traceback(L, L, NULL, 1);
+  mp_traceback(L, L, NULL, 1);
   mp_anchor(L, mp_trace_key(task));
   task->has_trace = true;
   return 1;

@@ -84,6 +84,8 @@ int mp_park(lua_State *L, double timeout_s, lua_KFunction k, lua_KContext ctx);
 
 /* Why it goes on. Raises the cancellation, unless that was raised before. */
 enum mp_woken mp_unpark(lua_State *L);
+/* mp_unpark, but an error that the wait was given goes before a cancel, which the next wait raises. */
+enum mp_woken mp_unpark_with(lua_State *L, const struct mp_waitable *given);
 
 /* Waits for one object at stack place `index`: `return mp_wait_for(...)`; returns as moonpool.wait does. */
 int mp_wait_for(lua_State *L, int index, double timeout_s);

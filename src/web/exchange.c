@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "http/status.h"
 #include "web/conn.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -338,17 +339,29 @@ int mp_exchange_head(struct mp_exchange *ex, uint64_t length) {
   return 0;
 }
 
+/* More than the length that was promised; asked while the head can still become that of an error. */
+static bool breaks_promise(const struct mp_exchange *ex, struct mp_slice piece) {
+  const struct mp_reply *reply = &ex->reply;
+  bool has_body = !reply->head_only && !mp_status_bodiless(reply->status);
+  return !reply->head_sent && reply->has_length && has_body && piece.len > reply->length;
+}
+
 int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece) {
   int err = may_write(ex);
   if (err < 0) return err;
+  if (breaks_promise(ex, piece)) return -EMSGSIZE;
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
   if (!ex->reply.head_sent) err = begin_stream(ex);
-  if (err == 0) err = put_piece(ex, out, piece, false);
   if (err < 0) return take_back(out, before, err);
-  if (!ex->reply.bodiless) ex->body_sent += piece.len;
+  size_t head = mp_buf_len(out); /* it stays: a later piece without it would be a body without a head */
+  err = put_piece(ex, out, piece, false);
+  if (err < 0)
+    take_back(out, head, err);
+  else if (!ex->reply.bodiless)
+    ex->body_sent += piece.len;
   appended(ex, before);
-  return 0;
+  return err;
 }
 
 int mp_exchange_end(struct mp_exchange *ex) {

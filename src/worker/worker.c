@@ -151,8 +151,8 @@ static void on_patience(struct mp_timer *timer) {
 
 /* The master insists after --graceful-timeout: children want their TERM, and time to act on it, before that. */
 static uint64_t patience_ms(const struct mp_config *config) {
-  uint64_t graceful = ms_of(config->graceful_timeout), enough = 2500;
-  return graceful > 2 * enough ? graceful - enough : graceful / 2;
+  uint64_t graceful = ms_of(config->graceful_timeout), most = 2500;
+  return graceful - (graceful / 8 < most ? graceful / 8 : most);
 }
 
 static void drain(struct worker *w, uint64_t idle_ms) {
@@ -160,6 +160,7 @@ static void drain(struct worker *w, uint64_t idle_ms) {
   if (w->stage != SERVING) return;
   w->stage = DRAINING;
   PUBLISH(accepting, 0);
+  mp_api_retire(w->api);
   mp_timer_start(&w->patience, patience_ms(w->setup->config));
   mp_server_drain(&w->server, idle_ms);
   look(w);

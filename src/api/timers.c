@@ -1,0 +1,218 @@
+/* moonpool.every and moonpool.after: timers of the worker. Each firing runs the function in a scope of its own, and the
+ * next one is set when that scope is over: so none ever runs beside itself, and ticks that it slept through are gone.
+ */
+#include "api/api.h"
+#include <math.h>
+
+#define TIMER_NAME "moonpool.timer"
+
+enum { FUNCTION = 1, MADE_AT, USER_VALUES = 2 };
+
+/* Anchored while it may fire or a firing runs. */
+struct timer {
+  struct mp_timer timer;
+  struct mp_member member; /* of the worker's scope, as long as it may fire */
+  struct mp_scope scope;   /* of the firing that runs */
+  struct mp_member firing; /* of the worker's scope, as long as that scope is not over */
+  struct mp_api *api;      /* borrowed */
+  uint64_t period_ms;      /* 0: it fires once */
+  uint64_t due_ms;         /* of the next firing, or of the one that runs */
+  bool ended, runs;
+};
+
+/* ---- its end ---- */
+
+/* Its object may be collected from the last line on. */
+static void end_timer(struct timer *t) {
+  if (t->ended) return;
+  t->ended = true;
+  mp_timer_stop(&t->timer);
+  mp_scope_leave(&t->member);
+  if (!t->runs) mp_anchor_drop(t->api->L, t);
+}
+
+static void cancel_member(struct mp_member *member) {
+  end_timer(MP_CONTAINER(member, struct timer, member));
+}
+
+static void cancel_firing(struct mp_member *member) {
+  mp_scope_cancel(&MP_CONTAINER(member, struct timer, firing)->scope);
+}
+
+/* ---- firing ---- */
+
+/* The first tick that is not past yet. */
+static void set_next(struct timer *t) {
+  uint64_t now = mp_loop_now(t->api->loop);
+  t->due_ms += t->period_ms;
+  if (t->due_ms <= now) t->due_ms = now + t->period_ms - (now - t->due_ms) % t->period_ms;
+  mp_timer_start(&t->timer, t->due_ms - now);
+}
+
+static void on_firing_over(struct mp_scope *scope) {
+  struct timer *t = MP_CONTAINER(scope, struct timer, scope);
+  mp_report_failed(&t->api->sched, scope);
+  t->runs = false;
+  mp_scope_leave(&t->firing);
+  if (t->ended)
+    mp_anchor_drop(t->api->L, t);
+  else if (t->period_ms == 0 || t->api->retiring)
+    end_timer(t);
+  else
+    set_next(t);
+}
+
+/* stack: timer */
+static int l_fire(lua_State *L) {
+  mp_anchor_push(L, lua_touserdata(L, 1));
+  lua_getiuservalue(L, -1, FUNCTION);
+  lua_insert(L, -2);
+  lua_callk(L, 1, 0, 0, mp_nothing_left);
+  return 0;
+}
+
+static void report(struct timer *t, struct mp_task *task) {
+  lua_State *L = t->api->L;
+  mp_anchor_push(L, t);
+  lua_getiuservalue(L, -1, MADE_AT);
+  struct mp_error_facts facts = {.kind = "timer", .spawned_at = lua_tostring(L, -1)};
+  t->api->sched.n_errors++;
+  mp_api_report(t->api, task->co, 1, 2, &facts);
+  lua_pop(L, 2);
+}
+
+static void on_function_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
+  struct timer *t = task->ctx;
+  (void)n_values;
+  if (outcome == MP_TASK_FAILED) report(t, task);
+  mp_scope_close(&t->scope); /* not over before this task has left */
+}
+
+static void fire(struct timer *t) {
+  struct mp_api *api = t->api;
+  mp_scope_init(&t->scope, on_firing_over);
+  t->scope.parent = &api->scope;
+  t->runs = true;
+  mp_scope_join(&api->scope, &t->firing);
+  struct mp_task *task = mp_task_new(&api->sched, &t->scope);
+  if (!task) {
+    mp_log(api->log, MP_LOG_ERROR, "app", "timer error: not enough memory");
+    mp_scope_close(&t->scope);
+    return;
+  }
+  lua_pushcfunction(task->co, mp_task_body);
+  lua_pushcfunction(task->co, l_fire);
+  lua_pushlightuserdata(task->co, t);
+  task->on_end = on_function_end;
+  task->ctx = t;
+  mp_task_run(task, 2);
+}
+
+static void on_fire(struct mp_timer *timer) {
+  struct timer *t = MP_CONTAINER(timer, struct timer, timer);
+  if (t->api->retiring)
+    end_timer(t);
+  else
+    fire(t);
+}
+
+/* ---- making ---- */
+
+static struct timer *new_timer(lua_State *L, const char *what) {
+  struct timer *t = lua_newuserdatauv(L, sizeof *t, USER_VALUES);
+  memset(t, 0, sizeof *t);
+  t->api = mp_api_of(L);
+  t->ended = true; /* until it is started */
+  mp_list_init(&t->member.node);
+  mp_list_init(&t->firing.node);
+  t->member.cancel = cancel_member;
+  t->firing.cancel = cancel_firing;
+  luaL_setmetatable(L, TIMER_NAME);
+  if (mp_timer_init(&t->timer, &t->api->loop->timers, on_fire) < 0) luaL_error(L, "%s: not enough memory", what);
+  mp_push_caller(L);
+  lua_setiuservalue(L, -2, MADE_AT);
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, -2, FUNCTION);
+  return t;
+}
+
+/* stack: … timer. A worker that is about to leave makes none that would fire. */
+static void start(lua_State *L, struct timer *t, uint64_t after_ms) {
+  if (t->api->retiring) return;
+  lua_pushvalue(L, -1);
+  mp_anchor(L, t);
+  t->ended = false;
+  t->due_ms = mp_loop_now(t->api->loop) + after_ms;
+  mp_timer_start(&t->timer, after_ms);
+  mp_scope_join(&t->api->scope, &t->member);
+}
+
+static uint64_t check_delay(lua_State *L) {
+  lua_Number s = luaL_checknumber(L, 1);
+  luaL_argcheck(L, s >= 0 && s <= 1e11, 1, "a number of seconds from 0");
+  return (uint64_t)ceil(s * 1000);
+}
+
+/* every(s, fn[, { once }]) */
+static int l_every(lua_State *L) {
+  uint64_t period_ms = check_delay(L);
+  luaL_argcheck(L, period_ms > 0, 1, "more than 0 seconds");
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  if (!lua_isnoneornil(L, 3)) {
+    luaL_checktype(L, 3, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
+      const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : luaL_typename(L, -2);
+      if (strcmp(name, "once") != 0) luaL_error(L, "every: unknown option %s", name);
+      luaL_error(L, "every: once = \"pool\" is not built yet: this timer would run in every worker");
+    }
+  }
+  struct timer *t = new_timer(L, "every");
+  t->period_ms = period_ms;
+  start(L, t, period_ms);
+  return 1;
+}
+
+/* after(s, fn) */
+static int l_after(lua_State *L) {
+  uint64_t delay_ms = check_delay(L);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  start(L, new_timer(L, "after"), delay_ms);
+  return 1;
+}
+
+/* ---- the object ---- */
+
+/* It fires no more; a firing that runs goes on: it may be the one that calls. */
+static int l_cancel(lua_State *L) {
+  end_timer(luaL_checkudata(L, 1, TIMER_NAME));
+  return 0;
+}
+
+static int l_tostring(lua_State *L) {
+  struct timer *t = luaL_checkudata(L, 1, TIMER_NAME);
+  lua_getiuservalue(L, 1, MADE_AT);
+  lua_pushfstring(L, "timer %s (%s)", luaL_tolstring(L, -1, NULL),
+                  t->ended  ? "ended"
+                  : t->runs ? "running"
+                            : "waiting");
+  return 1;
+}
+
+static int l_gc(lua_State *L) {
+  struct timer *t = luaL_checkudata(L, 1, TIMER_NAME);
+  mp_timer_deinit(&t->timer); /* started only when the state itself closes */
+  mp_list_unlink(&t->member.node);
+  return 0;
+}
+
+void mp_timers_open(lua_State *L) {
+  static const luaL_Reg functions[] = {{"every", l_every}, {"after", l_after}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"cancel", l_cancel}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__close", l_cancel}, {"__gc", l_gc}, {"__tostring", l_tostring}, {NULL, NULL}};
+  luaL_newmetatable(L, TIMER_NAME);
+  luaL_setfuncs(L, meta, 0);
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  luaL_setfuncs(L, functions, 0);
+}
