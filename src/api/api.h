@@ -39,7 +39,7 @@ struct mp_api {
   char id_prefix[17];         /* random, one a worker */
   struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
-  bool retiring;              /* a drain has begun: timers fire no more */
+  bool retiring;              /* a drain has begun: the worker's own timers fire no more */
 };
 
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
