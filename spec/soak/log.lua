@@ -88,6 +88,11 @@ function Log:workers()
   return pids
 end
 
+-- From here on its place is not taken until the next one is ready.
+function Log:has_to_go(pid, signal)
+  self.killed[pid], self.ready[pid] = signal, nil
+end
+
 function Log:all_ready(count) return #self:workers() == count end
 
 return M

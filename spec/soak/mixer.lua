@@ -211,7 +211,7 @@ local storms = {}
 function storms.kill(source)
   local pid = source:pick(run.log:workers())
   run.kills, run.killed = run.kills + 1, host.now()
-  run.log.killed[pid] = "KILL"
+  run.log:has_to_go(pid, "KILL")
   note("storm: kill -9 of worker " .. pid)
   host.kill(pid, "KILL")
 end
@@ -219,7 +219,7 @@ end
 function storms.term(source)
   local pid = source:pick(run.log:workers())
   run.retired = host.now()
-  run.log.killed[pid] = "TERM"
+  run.log:has_to_go(pid, "TERM")
   note("storm: TERM to worker " .. pid)
   host.kill(pid, "TERM")
 end
