@@ -30,3 +30,9 @@ void mp_signal_begin(void) {
   sigaction(SIGPIPE, &ignored, NULL);
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
+
+void mp_signal_end(void) {
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_BLOCK, &all, NULL);
+}

@@ -15,6 +15,9 @@ int mp_signal_open(struct mp_signal *signal, struct mp_loop *loop, int signo,
                    void (*on_signal)(struct mp_signal *signal, int signo));
 void mp_signal_close(struct mp_signal *signal); /* freed by the owner after the loop has run out its closings */
 
+/* At its end, before the signals are closed: what comes now is too late and must not change the exit code. */
+void mp_signal_end(void);
+
 /* At the start of a process of ours: SIGCHLD to default (nohup-like parents hand down "ignore", and then the kernel
  * throws statuses away), SIGPIPE ignored, nothing blocked. */
 void mp_signal_begin(void);

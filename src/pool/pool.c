@@ -76,6 +76,7 @@ static void wake_at(struct mp_pool *pool, uint64_t at_ms) {
 }
 
 static void close_signals(struct mp_pool *pool) {
+  mp_signal_end();
   for (unsigned i = 0; i < pool->n_signals; i++) mp_signal_close(&pool->signals[i]);
   pool->n_signals = 0;
 }

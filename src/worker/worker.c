@@ -379,6 +379,7 @@ static int serve(struct worker *w) {
 static void close_all(struct worker *w) {
   if (w->has_server && w->server_drained) mp_server_deinit(&w->server);
   mp_api_close(w->api);
+  mp_signal_end();
   mp_signal_close(&w->term);
   mp_stream_close(&w->control);
   mp_timer_deinit(&w->look);
