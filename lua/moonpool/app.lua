@@ -75,12 +75,12 @@ local OPTIONS = {
   keep = function(v) return type(v) == "boolean", "true or false" end,
 }
 
-local function read_options(options, what, level)
+local function check_options(known, options, what, names, level)
   local read = {}
   for key, value in pairs(options) do
-    local check = OPTIONS[key]
+    local check = known[key]
     if not check then
-      error(("%s: unknown option %q (there are name, max_body, timeout, keep)"):format(what, tostring(key)), level + 1)
+      error(("%s: unknown option %q (there are %s)"):format(what, tostring(key), names), level + 1)
     end
     local ok, wanted = check(value)
     if not ok then
@@ -96,7 +96,7 @@ local function read_route(what, level, method, pattern, ...)
   local first, from = ..., 1
   local route = { method = method, pattern = pattern, options = {}, steps = {} }
   if type(first) == "table" and not M.is_callable(first) then
-    route.options = read_options(first, what, level + 1)
+    route.options = check_options(OPTIONS, first, what, "name, max_body, timeout, keep", level + 1)
     from = 2
   end
   local n = select("#", ...)
@@ -204,6 +204,43 @@ function methods.mount(app, prefix, target)
   app._mounts[#app._mounts + 1] = mount
   if child then
     table.insert(child._parents, app)
+  end
+  changed(app)
+  return app
+end
+
+local FOLDER_OPTIONS = {
+  index = function(v) return v == false or type(v) == "string" and not v:find "[/%z]" and v ~= "" and v ~= "..",
+    "the name of a file, or false" end,
+  max_age = function(v) return type(v) == "number" and v >= 0 and v <= 1e10, "a number of seconds" end,
+  fallback = function(v) return type(v) == "string" and v ~= "" and not v:find "%z", "the name of a file" end,
+  dotfiles = function(v) return type(v) == "boolean", "true or false" end,
+}
+
+--- app:static(prefix, folder[, { index, max_age, fallback, dotfiles }]): files, for what no route takes.
+---@param prefix string
+---@param folder string
+---@param options { index?: string|false, max_age?: number, fallback?: string, dotfiles?: boolean }?
+function methods.static(app, prefix, folder, options)
+  check_app(app, "static", 2)
+  check_string(prefix, "app:static: the prefix", 2)
+  local what = ("app:static(%q)"):format(prefix)
+  check_string(folder, what .. ": the folder", 2)
+  if options ~= nil and type(options) ~= "table" then
+    error(("%s: options must be a table, got %s"):format(what, type(options)), 2)
+  elseif folder:find("\0", 1, true) or not core.is_folder(folder) then
+    error(("%s: %s is no folder"):format(what, folder), 2)
+  end
+  local read = check_options(FOLDER_OPTIONS, options or {}, what, "index, max_age, fallback, dotfiles", 2)
+  local ok, why = app._router:add_folder(prefix, {
+    root = folder,
+    index = read.index == nil and "index.html" or read.index,
+    max_age = read.max_age and math.floor(read.max_age) or -1,
+    fallback = read.fallback,
+    dotfiles = read.dotfiles or false,
+  })
+  if not ok then
+    error(("%s: %s"):format(what, why), 2)
   end
   changed(app)
   return app

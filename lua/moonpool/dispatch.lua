@@ -15,6 +15,8 @@ local M = {}
 
 local STAR_METHODS = table.concat(router.METHODS, ", ") -- the answer to "OPTIONS *"
 
+local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 256
+
 local MALFORMED = { status = 400, message = "the path holds a malformed escape" }
 
 ---- sites
@@ -176,6 +178,33 @@ local function new_dispatcher(root_app)
     end
   end
 
+  -- Files of a folder, for what no route of the site takes: `skip` segments of the path lead to it.
+  local function folder_step(site, lookup)
+    local folder, skip = lookup.folder, lookup.at - 1
+    local allow = router.allow { { GET = true }, table.unpack(lookup.missed) }
+    if lookup.method == "OPTIONS" then
+      return function(_, res)
+        res:status(204):header("Allow", allow):finish()
+      end
+    elseif lookup.method ~= "GET" and lookup.method ~= "HEAD" then
+      return function(req, res)
+        answer(site, req, res, { status = 405, headers = { Allow = allow } })
+      end
+    end
+    local not_there = refusal(site, lookup)
+    return function(req, res)
+      local status, headers = core.serve(res, folder.root, skip, folder.index, folder.max_age, folder.dotfiles)
+      if status == 404 and folder.fallback then
+        status, headers = core.serve(res, folder.root, folder.fallback, false, folder.max_age)
+      end
+      if status == 404 then
+        not_there(req, res)
+      elseif status then
+        answer(site, req, res, { status = status, headers = headers })
+      end
+    end
+  end
+
   local function add_route(steps, route)
     local limits = limits_of(route)
     if limits then
@@ -184,7 +213,7 @@ local function new_dispatcher(root_app)
     table.move(route.steps, 1, #route.steps, #steps + 1, steps)
   end
 
-  -- Follows a path through the sites. → run(req, res), params or nil, and whether a route was found.
+  -- Follows a path through the sites. → run(req, res), params or nil, whether a route was found, or else a folder.
   local function resolve(method, segments)
     local site, from, steps = root, 1, {}
     while true do
@@ -202,6 +231,9 @@ local function new_dispatcher(root_app)
           site.chains[route] = run
         end
         return run, router.params(route, search.values), true
+      elseif search.folder then
+        steps[#steps + 1] = folder_step(site, search)
+        return chain(steps), nil, false, true
       elseif not mount then
         steps[#steps + 1] = refusal(site, search)
         return chain(steps), nil, false
@@ -233,14 +265,27 @@ local function new_dispatcher(root_app)
     end
   end
 
+  -- Paths of files that were there: the next request finds the way at once. The first ones only: a client could make up
+  -- any number.
+  local remembered, n_remembered = {}, 0
+
   function root_app._changed()
     root = nil
+    remembered, n_remembered = {}, 0
     core.clear_routes()
   end
 
   local function look()
     root = new_site(root_app, nil, "")
     fill_static(root)
+  end
+
+  local function remember(path, run)
+    if n_remembered < MOST_REMEMBERED and #path <= LONGEST_REMEMBERED and not remembered[path] then
+      core.add_route("GET", path, run)
+      remembered[path] = true
+      n_remembered = n_remembered + 1
+    end
   end
 
   local function handle(req, res, method, path)
@@ -257,7 +302,7 @@ local function new_dispatcher(root_app)
       answer(root, req, res, MALFORMED)
       return
     end
-    local run, params, found = resolve(method, segments)
+    local run, params, found, of_folder = resolve(method, segments)
     if path == "*" and not found then -- about the server as a whole; a route for every path may answer it
       res:header("Allow", STAR_METHODS):finish("")
       return
@@ -266,6 +311,9 @@ local function new_dispatcher(root_app)
       core.set_params(req, params)
     end
     run(req, res)
+    if of_folder and root and method == "GET" and res:status() == 200 then
+      remember(path, run)
+    end
   end
 
   local function fail(req, res, err)

@@ -161,6 +161,23 @@ function methods:add_mount(prefix, mount)
   return true
 end
 
+--- Files for what is asked for at `prefix` and below, where no route and no deeper mount takes it.
+function methods:add_folder(prefix, folder)
+  local segments, why = M.parse_prefix(prefix)
+  if not segments then
+    return nil, why
+  end
+  local node = self.root
+  for _, text in ipairs(segments) do
+    node = literal_child(node, text)
+  end
+  if node.folder then
+    return nil, "a folder is already served there"
+  end
+  node.folder = folder
+  return true
+end
+
 local function pick(leaf, method)
   return leaf[method] or method == "HEAD" and leaf.GET or leaf[M.ANY]
 end
@@ -178,15 +195,32 @@ local function try(search, leaf)
 end
 
 local function take_mount(search, mount, at)
-  search.mount, search.at = mount, at
+  if not search.folder then -- one that lies deeper comes first
+    search.mount, search.at = mount, at
+  end
   return true
+end
+
+-- The deepest folder is remembered; a route found on the way back is still better.
+local function note_folder(search, folder, at)
+  if not search.folder then
+    search.folder, search.at = folder, at
+  end
+end
+
+-- Nothing further down at this node: a mount takes all, a folder what routes leave.
+local function take_rest(search, node, at)
+  if node.folder then
+    note_folder(search, node.folder, at)
+  end
+  return node.mount and take_mount(search, node.mount, at)
 end
 
 local function walk(search, node, at, n_values)
   local segments, values = search.segments, search.values
   local segment = segments[at]
   if not segment then
-    return node.leaf and try(search, node.leaf) or node.mount and take_mount(search, node.mount, at)
+    return node.leaf and try(search, node.leaf) or take_rest(search, node, at)
   end
   local child = node.literals[segment]
   if child and walk(search, child, at + 1, n_values) then
@@ -202,11 +236,12 @@ local function walk(search, node, at, n_values)
     values[n_values + 1] = concat(segments, "/", at)
     return true
   end
-  return node.mount and take_mount(search, node.mount, at)
+  return take_rest(search, node, at)
 end
 
 --- Looks up what segments[from] and following lead to. The result has `route` and `values` (of its parameters, in
---- order; there may be more, left over from a way not taken), or `mount` and `at` (its first segment), or `missed`:
+--- order; there may be more, left over from a way not taken), or `mount` or `folder`
+--- and `at` (its first segment), and `missed`:
 --- what is there for other methods, empty when nothing is.
 ---@param method string
 ---@param segments string[]

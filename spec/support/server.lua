@@ -73,8 +73,7 @@ local function lay_out(s, options)
   local app = options.app
   s.folder = assert(host.tempdir())
   for name, text in pairs(options.files or {}) do
-    local folder = name:match "^(.*)/[^/]*$"
-    if folder then lfs.mkdir(s.folder .. "/" .. folder) end
+    for slash in name:gmatch "()/" do lfs.mkdir(s.folder .. "/" .. name:sub(1, slash - 1)) end
     write_file(s.folder .. "/" .. name, text, name:find "%.sh$" and "755" or nil)
   end
   if app and not app:find "[\n ]" then

@@ -111,6 +111,8 @@ const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp
 /* "GET /path" in quotes, escaped, for the log; while call->ex is held. */
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);
 const char *mp_call_id(const struct mp_call *call, char *out, unsigned size);
+/* response.c: the call of `res` at place 1, its handler running and its head not sent; raises otherwise. */
+struct mp_call *mp_response_unsent(lua_State *L, const char *what);
 /* Runs on_head functions; before the head goes out. Raises what they raise. */
 void mp_call_before_head(lua_State *L, struct mp_call *call);
 
@@ -122,6 +124,7 @@ void mp_strays_deinit(struct mp_api *api);
 /* The openers: each pushes or fills in its part of the table moonpool.core at the top of L. */
 void mp_request_open(lua_State *L);
 void mp_response_open(lua_State *L);
+void mp_serve_open(lua_State *L); /* behind the response: adds to its methods */
 void mp_tasks_open(lua_State *L);
 void mp_process_open(lua_State *L);
 void mp_pipes_open(lua_State *L);

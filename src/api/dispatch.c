@@ -124,7 +124,7 @@ static void end_answer(struct mp_call *call) {
   if (!ex->reply.head_sent && !call->gone) {
     ex->reply.status = 204;
     err = run_on_head(call) ? mp_exchange_send(ex, mp_slice("", 0)) : -ECANCELED;
-  } else if (!ex->reply.ended && !call->gone) {
+  } else if (!mp_exchange_is_over(ex) && !call->gone) {
     err = mp_exchange_end(ex);
   }
   if (err == -EMSGSIZE)
@@ -216,7 +216,7 @@ static void handler_failed(struct mp_call *call, struct mp_task *task) {
     mp_api_report(call->api, task->co, 1, 2, &facts);
   }
   if (call->gone || call->ex->reply.head_sent) {
-    bool whole = call->ex->reply.ended; /* the answer is complete: there is nothing left to cut */
+    bool whole = mp_exchange_is_over(call->ex); /* the answer is complete: there is nothing left to cut */
     if (whole && !call->gone)
       end_answer(call);
     else

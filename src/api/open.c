@@ -259,6 +259,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   lua_newtable(L);
   mp_request_open(L);
   mp_response_open(L);
+  mp_serve_open(L);
   mp_tasks_open(L);
   mp_process_open(L);
   mp_pipes_open(L);

@@ -22,6 +22,10 @@ static struct mp_call *check_unsent(lua_State *L, const char *what) {
   return call;
 }
 
+struct mp_call *mp_response_unsent(lua_State *L, const char *what) {
+  return check_unsent(L, what);
+}
+
 static struct mp_slice check_slice(lua_State *L, int arg) {
   struct mp_slice s;
   s.at = luaL_checklstring(L, arg, &s.len);

@@ -95,6 +95,12 @@ void mp_conn_flush(struct mp_conn *c) {
   if (mp_buf_len(&c->stream.out) == 0) lend_back(c);
 }
 
+void mp_conn_moved(struct mp_conn *c) {
+  size_t queued = mp_stream_queued(&c->stream);
+  c->moved = true;
+  if (queued) note_backlog(c, queued);
+}
+
 static void on_drained(struct mp_stream *stream) {
   struct mp_conn *c = of_stream(stream);
   if (mp_stream_queued(stream) == 0) c->backlog = false;
@@ -146,9 +152,9 @@ void mp_conn_leave_exchange(struct mp_conn *c) {
 
 void mp_conn_lose_exchange(struct mp_conn *c) {
   struct mp_exchange *ex = c->ex;
-  bool handling = mp_conn_handling(c);
+  bool held = mp_conn_handling(c) && !ex->finished;
   mp_conn_leave_exchange(c);
-  if (handling) mp_exchange_lose(ex);
+  if (held) mp_exchange_lose(ex);
 }
 
 void mp_conn_close(struct mp_conn *c) {

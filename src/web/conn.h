@@ -62,6 +62,7 @@ struct mp_conn {
   bool touched : 1; /* stands in server->dirty */
   bool dead : 1;    /* closed, and freed when that list is run */
   bool cut : 1;     /* the last answer is broken: close with a reset */
+  bool moved : 1;   /* the kernel took bytes of a file since the last look for progress */
   bool unnamed : 1; /* its PROXY header has not come whole */
   bool secure : 1;  /* as that has said */
 };
@@ -99,6 +100,9 @@ struct mp_buf *mp_conn_out(struct mp_conn *conn);
 /* Hands what is queued to the kernel. */
 void mp_conn_flush(struct mp_conn *conn);
 
+/* The kernel took bytes of a file, or its queue holds some of them. */
+void mp_conn_moved(struct mp_conn *conn);
+
 /* Bytes appended to it since it held `before` bytes. */
 void mp_conn_appended(struct mp_conn *conn, size_t before);
 
@@ -108,9 +112,9 @@ static inline void mp_conn_forget_due(struct mp_conn *conn) {
   conn->due_ms = 0;
 }
 
-/* The room above holds an exchange whose answer has not ended. */
+/* There is an exchange whose answer has not ended: the room above holds it, or a file is on its way. */
 static inline bool mp_conn_handling(const struct mp_conn *conn) {
-  return conn->ex && !conn->ex->reply.ended && !conn->ex->finished;
+  return conn->ex && !conn->ex->reply.ended && (!conn->ex->finished || conn->ex->sending);
 }
 
 /* Bytes read and not used yet; borrowed until they are taken, or the return to the loop. */
@@ -131,6 +135,7 @@ struct mp_exchange *mp_exchange_borrow(struct mp_server *server); /* NULL: out o
 void mp_exchange_give_back(struct mp_exchange *ex);
 void mp_exchange_hold(struct mp_exchange *ex, const char *head, size_t len); /* its head in memory of its own */
 void mp_exchange_lose(struct mp_exchange *ex);                               /* on_gone, and the ends of its waits */
+void mp_exchange_file_sent(struct mp_exchange *ex);
 void mp_exchange_tell(struct mp_server *server);
 void mp_exchange_trim(struct mp_server *server, uint32_t keep);
 

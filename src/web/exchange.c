@@ -1,6 +1,7 @@
 #include "base/check.h"
 #include "http/status.h"
 #include "web/conn.h"
+#include "web/sending.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -31,9 +32,23 @@ static void drop_block(struct mp_exchange *ex) {
   ex->block_cap = 0;
 }
 
-/* Nothing is freed here: who calls may still look at the flags. Trimming waits for the end of the turn. */
+static void record(struct mp_exchange *ex, bool whole) {
+  const struct mp_server_ops *ops = ex->server->ops;
+  if (ex->recorded) return;
+  ex->recorded = true;
+  if (ops->on_over) ops->on_over(ex, whole);
+}
+
+static void stop_sending(struct mp_exchange *ex) {
+  mp_sending_free(ex->sending);
+  ex->sending = NULL;
+}
+
+/* It is not freed here: who calls may still look at the flags. Trimming waits for the end of the turn. */
 void mp_exchange_give_back(struct mp_exchange *ex) {
   struct mp_server *server = ex->server;
+  if (ex->sending) record(ex, false); /* the client went away before the end of its file */
+  stop_sending(ex);
   ex->conn = NULL;
   ex->next = server->free;
   server->free = ex;
@@ -89,16 +104,10 @@ static void end_waits(struct mp_exchange *ex) {
   if (body && !ex->finished) ops->on_readable(ex);
 }
 
-static void record(struct mp_exchange *ex, bool whole) {
-  const struct mp_server_ops *ops = ex->server->ops;
-  if (ex->recorded) return;
-  ex->recorded = true;
-  if (ops->on_over) ops->on_over(ex, whole);
-}
-
 void mp_exchange_lose(struct mp_exchange *ex) {
   ex->gone = true;
   ex->conn = NULL;
+  stop_sending(ex);
   record(ex, false);
   ex->server->ops->on_gone(ex);
   if (!ex->finished) end_waits(ex);
@@ -194,7 +203,7 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
 /* ---- writing ---- */
 
 static int may_write(const struct mp_exchange *ex) {
-  if (ex->finished || ex->reply.ended) return -EALREADY;
+  if (ex->finished || mp_exchange_is_over(ex)) return -EALREADY;
   if (ex->spoiled) return -ENOMEM;
   if (ex->gone || !ex->conn || ex->conn->stream.closing) return -EPIPE;
   return 0;
@@ -310,14 +319,15 @@ static int put_piece(struct mp_exchange *ex, struct mp_buf *out, struct mp_slice
 
 /* ---- answers ---- */
 
-int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
+static int may_begin(const struct mp_exchange *ex) {
   int err = may_write(ex);
-  if (err == 0 && ex->reply.head_sent) err = -EALREADY;
-  if (err == 0) err = pack_whole(ex, &body);
-  if (err < 0) return err;
+  return err == 0 && ex->reply.head_sent ? -EALREADY : err;
+}
+
+static int send_whole(struct mp_exchange *ex, struct mp_slice body) {
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
-  err = send_head(ex, body.len, true);
+  int err = send_head(ex, body.len, true);
   if (err == 0) err = mp_reply_body(&ex->reply, out, body);
   if (err == 0) err = mp_reply_end(&ex->reply, out);
   if (err < 0) return take_back(out, before, err);
@@ -327,9 +337,19 @@ int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
   return 0;
 }
 
+int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
+  int err = may_begin(ex);
+  if (err == 0) err = pack_whole(ex, &body);
+  return err < 0 ? err : send_whole(ex, body);
+}
+
+int mp_exchange_send_as_is(struct mp_exchange *ex, struct mp_slice body) {
+  int err = may_begin(ex);
+  return err < 0 ? err : send_whole(ex, body);
+}
+
 int mp_exchange_head(struct mp_exchange *ex, uint64_t length) {
-  int err = may_write(ex);
-  if (err == 0 && ex->reply.head_sent) err = -EALREADY;
+  int err = may_begin(ex);
   if (err < 0) return err;
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
@@ -378,6 +398,25 @@ int mp_exchange_end(struct mp_exchange *ex) {
   return 0;
 }
 
+/* What is short sits in the socket already; the loop goes on with what is not. */
+int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending) {
+  int err = mp_exchange_head(ex, mp_sending_length(sending));
+  if (err < 0) return err;
+  sending->ex = ex;
+  ex->sending = sending;
+  tell_later(ex);
+  return 0;
+}
+
+void mp_exchange_file_sent(struct mp_exchange *ex) {
+  struct mp_conn *c = ex->conn;
+  stop_sending(ex);
+  int err = mp_reply_end(&ex->reply, mp_conn_out(c));
+  MP_CHECK(err == 0); /* all that was declared went out */
+  answered(ex);
+  if (ex->finished && ex->body_done) mp_conn_leave_exchange(c);
+}
+
 bool mp_exchange_full(struct mp_exchange *ex) {
   if (may_write(ex) < 0) return false;
   struct mp_stream *stream = &ex->conn->stream;
@@ -406,27 +445,29 @@ static void end_answer(struct mp_exchange *ex, bool cut) {
   if (cut || mp_exchange_end(ex) < 0) cut_answer(ex);
 }
 
-/* Of a body that is not read the connection keeps the exchange, to know where it ends. */
-static bool is_kept_for_its_body(const struct mp_exchange *ex) {
+/* The connection keeps an exchange whose file it still sends; and one whose body is not read, to know where it ends. */
+static bool is_kept(const struct mp_exchange *ex) {
   const struct mp_conn *c = ex->conn;
-  return c && c->ex == ex && !ex->body_done && !c->last && !c->stream.closing;
+  if (!c || c->ex != ex || c->stream.closing) return false;
+  return ex->sending || (!ex->body_done && !c->last);
 }
 
 void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   struct mp_server *server = ex->server;
   struct mp_conn *c = ex->conn;
   if (MP_BUG(ex->finished)) return;
+  if (cut) stop_sending(ex);
   end_answer(ex, cut);
   drop_packer(ex);
   forget_told(ex);
   ex->finished = true;
   ex->call = NULL;
   ex->wants_body = ex->wants_room = false;
-  if (server->current == ex) server->current = NULL;
+  if (server->current == ex && !(ex->sending && is_kept(ex))) server->current = NULL; /* else its head is needed on */
   server->n_held--;
   if (c) mp_conn_touch(c);
   if (server->draining) mp_server_look(server);
-  if (is_kept_for_its_body(ex)) return;
+  if (is_kept(ex)) return;
   if (c && c->ex == ex) c->ex = NULL;
   if (ex->block_cap > KEPT_MOST) drop_block(ex);
   mp_exchange_give_back(ex);

@@ -135,7 +135,7 @@ int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log
   server->fd_most = highest_fd();
   mp_list_init(&server->conns);
   mp_soon_init(&server->flush, on_flush);
-  return 0;
+  return mp_files_init(&server->files, loop);
 }
 
 static int open_door(struct mp_server *server, int fd) {
@@ -189,6 +189,7 @@ void mp_server_deinit(struct mp_server *server) {
   MP_CHECK(server->n_conns == 0 && server->n_held == 0);
   mp_soon_cancel(&server->flush);
   mp_exchange_trim(server, 0);
+  mp_files_deinit(&server->files);
   mp_buf_free(&server->spare);
   mp_buf_free(&server->packed);
   mp_packer_free(server->packer);

@@ -12,10 +12,12 @@
 #include "http/body.h"
 #include "http/forwarded.h"
 #include "http/reply.h"
+#include "io/files.h"
 #include "io/listener.h"
 #include "web/compress.h"
 
 struct mp_conn;
+struct mp_sending;
 struct mp_server;
 
 struct mp_exchange {
@@ -24,8 +26,9 @@ struct mp_exchange {
   struct mp_head head;
   struct mp_reply reply;
   struct mp_body body;
-  void *call;  /* of the room above; borrowed */
-  char *block; /* owned: the head's bytes once the handler outlives the read callback; else NULL */
+  struct mp_sending *sending; /* owned: the file that the rest of the answer is; else NULL */
+  void *call;                 /* of the room above; borrowed */
+  char *block;                /* owned: the head's bytes once the handler outlives the read callback; else NULL */
   uint32_t block_cap;
   uint64_t started_ms;
   uint64_t body_sent;        /* bytes of the answer's body, without their framing */
@@ -103,6 +106,7 @@ struct mp_server {
   struct mp_exchange *told;    /* held by the room above: their waits end although their answers have ended */
   struct mp_exchange *current; /* inside on_request: its head still borrows the bytes just read; else NULL */
   struct mp_lent lent;
+  struct mp_files files;    /* those that were sent lately */
   struct mp_buf spare;      /* owned: memory for the next answers, so that idle connections hold none */
   struct mp_packer *packer; /* owned: kept for the next answer that is packed; NULL: none yet */
   struct mp_buf packed;     /* owned: what was packed, until it is framed */
@@ -134,10 +138,20 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
 
 /* Before the head is out, set status and fields on ex->reply with mp_reply_*. All of these: 0 or -errno: -EPIPE the
  * client is gone, -EALREADY the answer has ended (or its head is out), -EMSGSIZE as in reply.h, -ENOMEM. */
-int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);   /* head, whole body, end */
-int mp_exchange_head(struct mp_exchange *ex, uint64_t length);        /* head alone: a stream begins */
-int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece); /* head first when it is not out */
-int mp_exchange_end(struct mp_exchange *ex);                          /* head first when it is not out */
+int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);       /* head, whole body, end */
+int mp_exchange_send_as_is(struct mp_exchange *ex, struct mp_slice body); /* the same, and never packed */
+int mp_exchange_head(struct mp_exchange *ex, uint64_t length);            /* head alone: a stream begins */
+int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece);     /* head first when it is not out */
+int mp_exchange_end(struct mp_exchange *ex);                              /* head first when it is not out */
+
+/* The head, and then a file (see sending.h): taken over unless this fails. The answer counts as ended from now on, and
+ * is when the file has been sent; the exchange may be finished before that. */
+int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending);
+
+/* Nothing more may be written: the answer has ended, or ends by itself. */
+static inline bool mp_exchange_is_over(const struct mp_exchange *ex) {
+  return ex->reply.ended || ex->sending;
+}
 
 /* More is queued than a client should be ahead by: wait for on_writable before writing on. */
 bool mp_exchange_full(struct mp_exchange *ex);

@@ -2,6 +2,7 @@
 #include "http/proxy.h"
 #include "io/peer.h"
 #include "web/conn.h"
+#include "web/sending.h"
 
 enum { LINGER_MOST = 16 * 1024 * 1024 /* bytes that a client may still send into a connection that has ended */ };
 
@@ -47,6 +48,7 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->max_body = c->server->config.limits.body;
   ex->refused = (struct mp_refusal){0};
   ex->call = NULL;
+  ex->sending = NULL;
   ex->peer = (struct mp_client){.address = c->peer, .secure = c->secure};
   ex->body_sent = ex->told_status = 0;
   ex->recorded = false;
@@ -221,6 +223,18 @@ static bool offer_room(struct mp_conn *c) {
   return true;
 }
 
+/* A slice of the file that is the rest of an answer. True: that has ended with it. */
+static bool push_file(struct mp_conn *c) {
+  struct mp_exchange *ex = c->ex;
+  if (c->stream.closing || !ex || !ex->sending || mp_stream_queued(&c->stream)) return false;
+  if (mp_sending_step(ex->sending)) {
+    mp_exchange_file_sent(ex);
+    return true;
+  }
+  if (!c->stream.closing && !ex->sending->warming && mp_stream_queued(&c->stream) == 0) c->again = true;
+  return false;
+}
+
 /* ---- until something happens ---- */
 
 /* What the loop lent and nobody used is kept: it cannot come again. */
@@ -267,7 +281,7 @@ static void conclude(struct mp_conn *c) {
     return;
   }
   if (mp_buf_len(&c->in) == 0 && c->in.mem && !mp_conn_handling(c)) mp_buf_free(&c->in);
-  if (c->saw_eof && mp_conn_handling(c)) mp_conn_judge_eof(c);
+  if (c->saw_eof && mp_conn_handling(c) && !c->ex->sending) mp_conn_judge_eof(c);
   if (c->saw_eof && !mp_conn_handling(c) && c->starved) c->last = true;
   if (c->last && !c->stream.closing) end_when_sent(c);
   if (c->stream.closing) return;
@@ -289,6 +303,11 @@ void mp_conn_settle(struct mp_conn *c) {
     work(c);
     mp_conn_flush(c);
     if (c->ex && c->ex->wants_room && !c->backlog) c->again = true; /* others' turn first */
+  }
+  if (push_file(c)) {
+    work(c);
+    mp_conn_flush(c);
+    if (c->ex && c->ex->sending) c->again = true;
   }
   c->busy = false;
   if (!c->stream.closing) conclude(c);

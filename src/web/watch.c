@@ -1,6 +1,7 @@
 /* What time and the kernel say about a client: deadlines, progress, and whether it is still there. */
 #include "io/peer.h"
 #include "web/conn.h"
+#include "web/sending.h"
 
 enum { PAUSED_LOOK_MS = 250, LINGER_MS = 2000, DUE_MOST_MS = 20 * 24 * 3600 * 1000 /* low bits tell no longer time */ };
 
@@ -143,9 +144,16 @@ static void set_due(struct mp_conn *c) {
   if (c->server->draining && (due == MP_DUE_FIRST || due == MP_DUE_IDLE) && drain < due_at(c)) set_due_at(c, drain);
 }
 
+/* A file is fetched from a disk: the client waits for us. */
+static bool is_warming(const struct mp_conn *c) {
+  return c->ex && c->ex->sending && c->ex->sending->warming;
+}
+
 static void check_progress(struct mp_conn *c) {
   size_t queued = mp_stream_queued(&c->stream);
-  c->stale = queued < c->unsent ? 0 : (c->stale + 1) & 7;
+  bool moved = c->moved || is_warming(c);
+  c->moved = false;
+  c->stale = queued < c->unsent || moved ? 0 : (c->stale + 1) & 7;
   c->unsent = (uint32_t)queued;
   c->check_ms = (uint32_t)(now_of(c) + c->server->config.write_ms / MP_CHECKS);
   if (c->stale >= MP_CHECKS) mp_conn_close(c);

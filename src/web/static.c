@@ -1,0 +1,424 @@
+#include "web/static.h"
+#include "http/bytes.h"
+#include "http/conditional.h"
+#include "http/mime.h"
+#include "http/status.h"
+#include "http/url.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/random.h>
+
+/* ---- paths ---- */
+
+static bool is_servable(struct mp_slice segment, bool dotfiles) {
+  if (segment.len == 0) return false;
+  if (segment.at[0] == '.') {
+    bool dots = segment.len == 1 || (segment.len == 2 && segment.at[1] == '.');
+    if (dots || !dotfiles) return false;
+  }
+  for (size_t i = 0; i < segment.len; i++) {
+    unsigned char c = (unsigned char)segment.at[i];
+    if (c < 32 || c == 127 || c == '/' || c == '\\') return false;
+  }
+  return true;
+}
+
+static struct mp_slice take_segment(struct mp_slice *rest) {
+  const char *slash = rest->len ? memchr(rest->at, '/', rest->len) : NULL;
+  struct mp_slice segment = mp_slice(rest->at, slash ? (size_t)(slash - rest->at) : rest->len);
+  size_t step = slash ? segment.len + 1 : segment.len;
+  *rest = mp_slice(rest->at + step, rest->len - step);
+  return segment;
+}
+
+int mp_static_path(struct mp_slice sent, bool dotfiles, char *out, size_t size) {
+  char *to = out;
+  bool folder = sent.len == 0 || sent.at[sent.len - 1] == '/';
+  if (sent.len + 1 >= size) return -ENAMETOOLONG;
+  while (sent.len > 0) {
+    ssize_t n = mp_url_decode(to, take_segment(&sent), false);
+    if (n < 0 || !is_servable(mp_slice(to, (size_t)n), dotfiles)) return -ENOENT;
+    to += n;
+    if (sent.len > 0 || folder) *to++ = '/';
+  }
+  *to = '\0';
+  return 0;
+}
+
+bool mp_static_is_straight(struct mp_slice path) {
+  if (memchr(path.at, '\0', path.len)) return false;
+  while (path.len > 0)
+    if (mp_slice_is(take_segment(&path), MP_SLICE(".."))) return false;
+  return true;
+}
+
+int mp_static_status(int err) {
+  switch (err) {
+  case -ENOENT:
+  case -ENOTDIR:
+  case -EISDIR:
+  case -ENXIO:
+  case -ENODEV:
+  case -EXDEV:
+  case -ELOOP:
+  case -EINVAL:
+  case -EILSEQ:
+  case -ENAMETOOLONG:
+    return 404;
+  case -EACCES:
+  case -EPERM:
+    return 403;
+  case -EMFILE:
+  case -ENFILE:
+  case -ENOMEM:
+    return 503;
+  default:
+    return 500;
+  }
+}
+
+/* ---- packed forms (RFC 9110 12.5.3) ---- */
+
+static const struct mp_slice codings[MP_FILE_FORMS] = {{"identity", 8}, {"gzip", 4}, {"br", 2}};
+
+/* The quality that an element "coding;q=0.5" asks for, in thousandths; -1: malformed. */
+static int quality_of(struct mp_slice parameters) {
+  struct mp_slice s = mp_slice_trim(parameters);
+  if (s.len == 0) return 1000;
+  if (s.at[0] != ';') return -1;
+  s = mp_slice_trim(mp_slice(s.at + 1, s.len - 1));
+  if (s.len < 3 || (s.at[0] | 0x20) != 'q' || s.at[1] != '=') return -1;
+  int quality = 0, digit = 1000;
+  for (size_t i = 2; i < s.len && digit > 0; i++) {
+    if (s.at[i] == '.' && i == 3) continue;
+    if (!mp_byte_is(s.at[i], MP_BYTE_DIGIT)) return -1;
+    quality += digit * (s.at[i] - '0');
+    digit /= 10;
+  }
+  return quality > 1000 ? -1 : quality;
+}
+
+static void weigh_element(struct mp_slice element, int quality[MP_FILE_FORMS], int *any) {
+  size_t n = 0;
+  while (n < element.len && mp_byte_is(element.at[n], MP_BYTE_TOKEN)) n++;
+  struct mp_slice name = mp_slice(element.at, n);
+  int wanted = quality_of(mp_slice(element.at + n, element.len - n));
+  if (wanted < 0) return;
+  if (mp_slice_is(name, MP_SLICE("*"))) *any = wanted;
+  if (mp_slice_is_nocase(name, MP_SLICE("x-gzip"))) name = codings[MP_FILE_GZIP];
+  for (int i = 0; i < MP_FILE_FORMS; i++)
+    if (mp_slice_is_nocase(name, codings[i])) quality[i] = wanted;
+}
+
+/* The form the client likes best; brotli before gzip before none where it does not care. Where it wants none of them,
+ * as it is: that is allowed, and better than nothing. */
+static enum mp_file_form choose_form(const struct mp_head *head, const struct mp_asset *asset) {
+  int quality[MP_FILE_FORMS] = {-1, -1, -1}, any = 0, best = MP_FILE_PLAIN;
+  if (!asset->has[MP_FILE_GZIP] && !asset->has[MP_FILE_BROTLI]) return MP_FILE_PLAIN;
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    struct mp_slice list = head->fields[i].value, element;
+    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("Accept-Encoding"))) continue;
+    while (mp_list_next(&list, &element)) weigh_element(element, quality, &any);
+  }
+  for (int i = 0; i < MP_FILE_FORMS; i++)
+    if (quality[i] < 0) quality[i] = i == MP_FILE_PLAIN && any == 0 ? 1 : any; /* identity is last, but never out */
+  for (int i = 1; i < MP_FILE_FORMS; i++)
+    if (asset->has[i] && quality[i] > 0 && quality[i] >= quality[best]) best = i;
+  return best;
+}
+
+/* ---- fields ---- */
+
+/* Kept with the form: they are the same in every answer. A packed form is another representation, so its tag differs
+ * even where size and time are the same (RFC 9110 8.8.3.3). */
+static int make_note(struct mp_asset *asset, enum mp_file_form form) {
+  const struct mp_source *file = &asset->forms[form];
+  char text[MP_ETAG_SIZE];
+  struct mp_slice etag = mp_etag_of_file(text, file->size, file->modified.tv_sec, (uint32_t)file->modified.tv_nsec);
+  static const char *const marks[MP_FILE_FORMS] = {"", "-gz", "-br"};
+  struct mp_date date = {.at = -1};
+  mp_date_set(&date, file->modified.tv_sec);
+  return mp_buf_addf(&asset->note[form], "ETag: %.*s%s\"\r\nLast-Modified: %s\r\n", (int)etag.len - 1, etag.at,
+                     marks[form], date.text);
+}
+
+/* The tag within the note. */
+static struct mp_slice etag_of(const struct mp_asset *asset, enum mp_file_form form) {
+  struct mp_slice note = mp_buf_slice(&asset->note[form]);
+  const char *end = memchr(note.at, '\r', note.len);
+  return mp_slice(note.at + 6, (size_t)(end - note.at) - 6);
+}
+
+/* A date in the future is not sent (RFC 9110 8.8.2.1), and the tag is enough. */
+static struct mp_slice validators_of(const struct mp_asset *asset, enum mp_file_form form, time_t now) {
+  struct mp_slice note = mp_buf_slice(&asset->note[form]);
+  if (asset->forms[form].modified.tv_sec <= now) return note;
+  const char *end = memchr(note.at, '\n', note.len);
+  return mp_slice(note.at, (size_t)(end + 1 - note.at));
+}
+
+static int add_line_unless_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice value) {
+  struct mp_slice ignored;
+  if (mp_buf_len(&reply->fields) && mp_reply_get(reply, name, &ignored)) return 0;
+  return mp_reply_add(reply, name, value);
+}
+
+static int add_cache_control(struct mp_reply *reply, int64_t max_age_s) {
+  char value[40];
+  if (max_age_s < 0) return 0;
+  int n = snprintf(value, sizeof value, "max-age=%" PRId64, max_age_s);
+  return add_line_unless_set(reply, MP_SLICE("Cache-Control"), mp_slice(value, (size_t)n));
+}
+
+/* RFC 6266 4.3: a name in ASCII for everybody, and the real one where that is another. */
+static int add_download(struct mp_reply *reply, struct mp_slice name) {
+  struct mp_buf value = {0};
+  bool same = true;
+  int err = mp_buf_add_slice(&value, MP_SLICE("attachment; filename=\""));
+  for (size_t i = 0; err == 0 && i < name.len; i++) {
+    char c = name.at[i];
+    bool plain = c >= 32 && c < 127 && c != '"' && c != '\\' && c != '%' && c != '/';
+    same &= plain;
+    err = mp_buf_add(&value, plain ? &c : "_", 1);
+  }
+  if (err == 0) err = mp_buf_add_slice(&value, MP_SLICE("\""));
+  if (err == 0 && !same) err = mp_buf_add_slice(&value, MP_SLICE("; filename*=UTF-8''"));
+  if (err == 0 && !same) err = mp_url_encode(&value, name);
+  if (err == 0) err = add_line_unless_set(reply, MP_SLICE("Content-Disposition"), mp_buf_slice(&value));
+  mp_buf_free(&value);
+  return err;
+}
+
+static int add_vary(struct mp_reply *reply, const struct mp_asset *asset) {
+  if (!asset->has[MP_FILE_GZIP] && !asset->has[MP_FILE_BROTLI]) return 0;
+  return mp_reply_add_line(reply, MP_SLICE("Vary: Accept-Encoding\r\n"));
+}
+
+/* What describes the content: not for 304 (RFC 9110 15.4.5). */
+static int add_description(const struct mp_static *plan, struct mp_reply *reply, const struct mp_static_options *o) {
+  int err = add_line_unless_set(reply, MP_SLICE("X-Content-Type-Options"), MP_SLICE("nosniff"));
+  if (err == 0 && plan->ranges.n < 2) err = add_line_unless_set(reply, MP_SLICE("Content-Type"), plan->type);
+  if (err == 0 && plan->form != MP_FILE_PLAIN)
+    err = mp_reply_set(reply, MP_SLICE("Content-Encoding"), codings[plan->form]);
+  if (err == 0 && o->download.at) err = add_download(reply, o->download);
+  return err;
+}
+
+static int add_range(const struct mp_static *plan, struct mp_reply *reply) {
+  char value[80];
+  struct mp_range r = plan->ranges.at[0];
+  int n =
+      snprintf(value, sizeof value, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, r.first, r.first + r.len - 1, plan->size);
+  return mp_reply_set(reply, MP_SLICE("Content-Range"), mp_slice(value, (size_t)n));
+}
+
+/* Of a handler that has set such fields itself: they would describe another content. */
+static void remove_others(struct mp_reply *reply) {
+  static const struct mp_slice names[] = {
+      {"ETag", 4}, {"Last-Modified", 13}, {"Accept-Ranges", 13}, {"Content-Length", 14}};
+  if (mp_buf_len(&reply->fields) == 0) return;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) (void)mp_reply_remove(reply, names[i]);
+}
+
+static int add_fields(const struct mp_static *plan, struct mp_exchange *ex, const struct mp_static_options *o) {
+  struct mp_reply *reply = &ex->reply;
+  int err = 0;
+  remove_others(reply);
+  if (reply->status == 200 || reply->status == 206 || reply->status == 304)
+    err = mp_reply_add_line(reply, validators_of(plan->asset, plan->form, ex->server->date.at));
+  if (err == 0 && (reply->status == 200 || reply->status == 206))
+    err = mp_reply_add_line(reply, MP_SLICE("Accept-Ranges: bytes\r\n"));
+  if (err == 0) err = add_cache_control(reply, o->max_age_s);
+  if (err == 0) err = add_vary(reply, plan->asset);
+  if (err == 0 && reply->status != 304) err = add_description(plan, reply, o);
+  if (err == 0 && plan->ranges.n == 1) err = add_range(plan, reply);
+  return err;
+}
+
+/* ---- what to send ---- */
+
+/* RFC 9110 14.2: only of GET; what came twice is none. */
+static const struct mp_field *range_of(const struct mp_head *head) {
+  const struct mp_field *found = NULL;
+  if (!mp_slice_is(head->method, MP_SLICE("GET"))) return NULL;
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("Range"))) continue;
+    if (found) return NULL;
+    found = &head->fields[i];
+  }
+  return found;
+}
+
+static bool only_reads(const struct mp_head *head) {
+  return mp_slice_is(head->method, MP_SLICE("GET")) || mp_slice_is(head->method, MP_SLICE("HEAD"));
+}
+
+/* 200, 206, 304, 412 or 416. */
+static int judge(struct mp_static *plan, const struct mp_head *head) {
+  const struct mp_source *file = &plan->asset->forms[plan->form];
+  struct mp_validators now = {etag_of(plan->asset, plan->form), file->modified.tv_sec};
+  int status = only_reads(head) ? mp_conditional_status(head, &now) : 0;
+  const struct mp_field *range = status ? NULL : range_of(head);
+  if (!range || !mp_conditional_range(head, &now)) return status ? status : 200;
+  int n = mp_ranges_read(&plan->ranges, range->value, plan->size);
+  plan->ranges.n = n > 0 ? (unsigned)n : 0;
+  if (n == -ERANGE) return 416;
+  return n > 0 ? 206 : 200;
+}
+
+void mp_static_drop(struct mp_static *plan) {
+  mp_asset_release(plan->asset);
+  plan->asset = NULL;
+}
+
+int mp_static_prepare(struct mp_static *plan, struct mp_exchange *ex, struct mp_asset *asset,
+                      const struct mp_static_options *options) {
+  struct mp_slice path = mp_slice(asset->path, strlen(asset->path));
+  int err = 0;
+  plan->asset = asset;
+  plan->ranges.n = 0;
+  plan->form = choose_form(&ex->head, asset);
+  plan->size = asset->forms[plan->form].size;
+  plan->type = options->type.len ? options->type : mp_mime_type(path);
+  if (mp_buf_len(&asset->note[plan->form]) == 0) err = make_note(asset, plan->form);
+  int status = err == 0 && ex->reply.status == 200 ? judge(plan, &ex->head) : ex->reply.status;
+  bool refused = err == 0 && ex->reply.status == 200 && (status == 412 || status == 416);
+  if (err == 0 && !refused) {
+    ex->reply.status = (uint16_t)status;
+    err = add_fields(plan, ex, options);
+  }
+  if (err < 0 || refused) mp_static_drop(plan);
+  return err < 0 ? err : refused ? status : 0;
+}
+
+/* ---- several ranges (RFC 9110 14.6) ---- */
+
+struct lines {
+  struct mp_buf *text;
+  uint32_t *ends; /* of the line before each part, and of the closing one */
+};
+
+static void make_boundary(char out[20]) {
+  static const char hex[] = "0123456789abcdef";
+  unsigned char bits[9] = {0};
+  if (getrandom(bits, sizeof bits, GRND_NONBLOCK) < 0)
+    memcpy(bits, &(uint64_t){(uintptr_t)out ^ 0x9e3779b97f4a7c15u}, 8);
+  for (int i = 0; i < 9; i++) out[2 * i] = hex[bits[i] >> 4], out[2 * i + 1] = hex[bits[i] & 15];
+  out[18] = '\0';
+}
+
+static int make_lines(const struct mp_static *plan, const char *boundary, struct lines lines) {
+  int err = 0;
+  for (unsigned i = 0; err == 0 && i < plan->ranges.n; i++) {
+    struct mp_range r = plan->ranges.at[i];
+    err = mp_buf_addf(lines.text,
+                      "\r\n--%s\r\nContent-Type: %.*s\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64
+                      "\r\n\r\n",
+                      boundary, (int)plan->type.len, plan->type.at, r.first, r.first + r.len - 1, plan->size);
+    lines.ends[i] = (uint32_t)mp_buf_len(lines.text);
+  }
+  if (err == 0) err = mp_buf_addf(lines.text, "\r\n--%s--\r\n", boundary);
+  lines.ends[plan->ranges.n] = (uint32_t)mp_buf_len(lines.text);
+  return err;
+}
+
+static int announce_parts(struct mp_reply *reply, const char *boundary) {
+  char value[64];
+  int n = snprintf(value, sizeof value, "multipart/byteranges; boundary=%s", boundary);
+  return mp_reply_set(reply, MP_SLICE("Content-Type"), mp_slice(value, (size_t)n));
+}
+
+/* ---- sending ---- */
+
+/* `lines.text` is empty for one range. */
+static int send_parts(struct mp_exchange *ex, const struct mp_static *plan, struct mp_slice content,
+                      struct lines lines) {
+  struct mp_buf body = {0};
+  unsigned n = plan->ranges.n;
+  int err = 0;
+  for (unsigned i = 0; err == 0 && i <= n; i++) {
+    uint32_t from = i ? lines.ends[i - 1] : 0;
+    err = mp_buf_add(&body, mp_buf_at(lines.text) + from, lines.ends[i] - from);
+    if (err == 0 && i < n) err = mp_buf_add(&body, content.at + plan->ranges.at[i].first, plan->ranges.at[i].len);
+  }
+  if (err == 0) err = mp_exchange_send_as_is(ex, mp_buf_slice(&body));
+  mp_buf_free(&body);
+  return err;
+}
+
+static int send_held(struct mp_exchange *ex, const struct mp_static *plan, struct mp_slice content,
+                     struct lines lines) {
+  if (plan->ranges.n > 1) return send_parts(ex, plan, content, lines);
+  if (plan->ranges.n == 1) content = mp_slice(content.at + plan->ranges.at[0].first, plan->ranges.at[0].len);
+  return mp_exchange_send_as_is(ex, content);
+}
+
+/* The head alone, with the length that GET would have. */
+static int send_no_body(struct mp_exchange *ex, uint64_t size) {
+  int err = mp_exchange_head(ex, mp_status_bodiless(ex->reply.status) ? 0 : size);
+  return err < 0 ? err : mp_exchange_end(ex);
+}
+
+static int send_from_file(struct mp_exchange *ex, struct mp_static *plan) {
+  struct mp_sending *s = mp_sending_new(plan->asset, plan->form);
+  char boundary[20];
+  int err = 0;
+  if (!s) return -ENOMEM;
+  plan->asset = NULL;
+  s->parts = plan->ranges;
+  if (plan->ranges.n == 0) s->parts = (struct mp_ranges){.at = {{0, plan->size}}, .n = 1};
+  if (plan->ranges.n > 1) {
+    make_boundary(boundary);
+    err = make_lines(plan, boundary, (struct lines){&s->lines, s->line_end});
+    if (err == 0) err = announce_parts(&ex->reply, boundary);
+  }
+  if (err == 0) err = mp_exchange_send_file(ex, s);
+  if (err < 0) mp_sending_free(s);
+  return err;
+}
+
+static int send_from_memory(struct mp_exchange *ex, const struct mp_static *plan, struct mp_slice content) {
+  struct mp_buf text = {0};
+  uint32_t ends[MP_RANGES + 1];
+  struct lines lines = {&text, ends};
+  char boundary[20];
+  int err = 0;
+  if (plan->ranges.n > 1) {
+    make_boundary(boundary);
+    err = make_lines(plan, boundary, lines);
+    if (err == 0) err = announce_parts(&ex->reply, boundary);
+  }
+  if (err == 0) err = send_held(ex, plan, content, lines);
+  mp_buf_free(&text);
+  return err;
+}
+
+int mp_static_send(struct mp_static *plan, struct mp_exchange *ex) {
+  int err;
+  struct mp_slice content = mp_slice(NULL, 0);
+  if (ex->reply.head_only || mp_status_bodiless(ex->reply.status)) {
+    err = send_no_body(ex, plan->size);
+  } else {
+    if (plan->size <= MP_SOURCE_SMALL) content = mp_asset_content(plan->asset, plan->form);
+    if (content.at || plan->size == 0)
+      err = send_from_memory(ex, plan, content.at ? content : MP_SLICE(""));
+    else
+      err = send_from_file(ex, plan);
+  }
+  mp_static_drop(plan);
+  return err;
+}
+
+int mp_static_redirect(struct mp_exchange *ex) {
+  const struct mp_head *head = &ex->head;
+  struct mp_buf to = {0};
+  int err = mp_buf_add_slice(&to, head->path);
+  if (err == 0) err = mp_buf_add_slice(&to, MP_SLICE("/"));
+  if (err == 0 && head->query.at) err = mp_buf_add_slice(&to, MP_SLICE("?"));
+  if (err == 0 && head->query.at) err = mp_buf_add_slice(&to, head->query);
+  if (err == 0) err = mp_reply_set(&ex->reply, MP_SLICE("Location"), mp_buf_slice(&to));
+  mp_buf_free(&to);
+  if (err < 0) return err;
+  ex->reply.status = 301;
+  return mp_exchange_send(ex, MP_SLICE(""));
+}
