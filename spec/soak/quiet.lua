@@ -103,7 +103,7 @@ local function descriptors(run, workers)
       n = proc.count_fds(pid)
       run.fds.least = math.min(run.fds.least or n, n)
       return n <= run.fds.least
-    end, 3)
+    end, 20 / wait.slow) -- files that were served stay open for some seconds
     if not ok then
       local list = {}
       for fd, target in pairs(proc.fds(pid)) do list[#list + 1] = fd .. " " .. target end
