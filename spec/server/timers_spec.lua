@@ -122,7 +122,7 @@ app:get("/endless", function(_, res)
 end)
 app:get("/drain", function(_, res)
   ticks = 0
-  moonpool.every(0.01, function() ticks = ticks + 1 end)
+  moonpool.background(function() moonpool.every(0.01, function() ticks = ticks + 1 end) end)
   moonpool.sleep(0.1)
   local before = ticks
   moonpool.log.info "draining may begin"
@@ -131,6 +131,13 @@ app:get("/drain", function(_, res)
   moonpool.sleep(0.3)
   moonpool.log.info("ticked before=" .. tostring(before > 0) .. " while draining=" .. tostring(ticks - at_drain))
   res:text "drained"
+end)
+app:get("/drain-waits", function(_, res)
+  moonpool.log.info "draining may begin"
+  moonpool.sleep(0.5)
+  local ch = moonpool.channel(1)
+  moonpool.after(0.05, function() ch:send "fired" end)
+  res:text(ch:receive())
 end)
 app:on_stop(function()
   local late = moonpool.every(0.01, function() moonpool.log.info "never" end)
@@ -215,7 +222,17 @@ describe("a task of the worker", function()
 end)
 
 describe("a worker that leaves", function()
-  it("fires no timers while it drains", function()
+  it("fires the timers of the requests that it still answers", function()
+    local s = server.start { app = app }
+    local c = s:connect()
+    c:send "GET /drain-waits HTTP/1.1\r\nHost: x\r\n\r\n"
+    s:wait_log "draining may begin"
+    s:signal "TERM"
+    assert.are.equal("fired", c:response().body)
+    s:finish("exit", 0)
+  end)
+
+  it("fires no timers of its own while it drains", function()
     local s = server.start { app = app }
     local c = s:connect()
     c:send "GET /drain HTTP/1.1\r\nHost: x\r\n\r\n"

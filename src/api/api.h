@@ -41,7 +41,7 @@ struct mp_api {
   struct mp_crew *offload;    /* borrowed from crews; NULL before the first offload */
   struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
-  bool retiring;              /* a drain has begun: timers fire no more */
+  bool retiring;              /* a drain has begun: the worker's own timers fire no more */
 };
 
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */

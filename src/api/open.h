@@ -40,7 +40,7 @@ extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp
 /* Requests, their leftover tasks, background tasks with work to finish: what a drain waits for. */
 unsigned mp_api_busy(const struct mp_api *api);
 
-/* A drain has begun: timers fire no more. */
+/* A drain has begun: timers fire no more, but for those that a request has made. */
 void mp_api_retire(struct mp_api *api);
 
 /* Cancels whatever still runs, then runs on_stop functions; on_stopped follows. */

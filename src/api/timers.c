@@ -17,8 +17,14 @@ struct timer {
   struct mp_api *api;      /* borrowed */
   uint64_t period_ms;      /* 0: it fires once */
   uint64_t due_ms;         /* of the next firing, or of the one that runs */
+  bool of_request;         /* made by a request, which may wait for it */
   bool ended, runs;
 };
+
+/* A worker that drains has done with its own timers; those of the requests that it still answers go on. */
+static bool has_fired_its_last(const struct timer *t) {
+  return t->api->stopped || (t->api->retiring && !t->of_request);
+}
 
 /* ---- its end ---- */
 
@@ -56,7 +62,7 @@ static void on_firing_over(struct mp_scope *scope) {
   mp_scope_leave(&t->firing);
   if (t->ended)
     mp_anchor_drop(t->api->L, t);
-  else if (t->period_ms == 0 || t->api->retiring)
+  else if (t->period_ms == 0 || has_fired_its_last(t))
     end_timer(t);
   else
     set_next(t);
@@ -110,7 +116,7 @@ static void fire(struct timer *t) {
 
 static void on_fire(struct mp_timer *timer) {
   struct timer *t = MP_CONTAINER(timer, struct timer, timer);
-  if (t->api->retiring)
+  if (has_fired_its_last(t))
     end_timer(t);
   else
     fire(t);
@@ -122,6 +128,7 @@ static struct timer *new_timer(lua_State *L, const char *what) {
   struct timer *t = lua_newuserdatauv(L, sizeof *t, USER_VALUES);
   memset(t, 0, sizeof *t);
   t->api = mp_api_of(L);
+  t->of_request = mp_call_of_scope(t->api, mp_api_scope(L)) != NULL;
   t->ended = true; /* until it is started */
   mp_list_init(&t->member.node);
   mp_list_init(&t->firing.node);
@@ -138,7 +145,7 @@ static struct timer *new_timer(lua_State *L, const char *what) {
 
 /* stack: … timer. A worker that is about to leave makes none that would fire. */
 static void start(lua_State *L, struct timer *t, uint64_t after_ms) {
-  if (t->api->retiring) return;
+  if (has_fired_its_last(t)) return;
   lua_pushvalue(L, -1);
   mp_anchor(L, t);
   t->ended = false;
