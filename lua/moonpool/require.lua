@@ -11,8 +11,8 @@ local M = {}
 local package, loaded = package, package.loaded -- as the stock one, which does not look them up again
 
 local FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
--- Lua's own require ends a module that requires itself by "C stack overflow", at about 200. Here each round may wait, so
--- the end comes sooner.
+-- Lua's own require ends a module that requires itself by "C stack overflow", at about 200. Here each round may wait,
+-- so the end comes sooner.
 local MAX_DEPTH = 10
 
 local loading = {}                                    -- name → { owner, over, depth, thread }

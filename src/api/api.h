@@ -11,12 +11,12 @@ struct mp_process;
 
 struct mp_api {
   struct mp_api_setup setup;
-  struct mp_loop *loop;       /* borrowed */
-  struct mp_log *log;         /* borrowed */
+  struct mp_loop *loop; /* borrowed */
+  struct mp_log *log;   /* borrowed */
   struct mp_memory memory;
-  lua_State *L;               /* owned */
-  struct mp_server *server;   /* borrowed; NULL before the first request */
-  uint64_t started_ms;        /* of the loop's clock */
+  lua_State *L;             /* owned */
+  struct mp_server *server; /* borrowed; NULL before the first request */
+  uint64_t started_ms;      /* of the loop's clock */
   struct mp_sched sched;
   struct mp_scope scope;      /* the worker's own: background tasks, timers, detached processes */
   struct mp_call *free_calls; /* owned */
@@ -32,38 +32,38 @@ struct mp_api {
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */
   unsigned n_queued;
-  struct mp_list live;        /* processes that have not been reaped yet, through their `live` */
-  struct mp_timer strays;     /* looks for what other processes left to this one */
-  uint64_t lost_told_ms;      /* when a lost status was last logged with its advice */
-  uint64_t next_id;           /* of requests */
-  char id_prefix[17];         /* random, one a worker */
-  struct mp_list crews;       /* threads with Lua states of their own: that of offload, and a service each */
-  struct mp_crew *offload;    /* borrowed from crews; NULL before the first offload */
-  struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
+  struct mp_list live;     /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;  /* looks for what other processes left to this one */
+  uint64_t lost_told_ms;   /* when a lost status was last logged with its advice */
+  uint64_t next_id;        /* of requests */
+  char id_prefix[17];      /* random, one a worker */
+  struct mp_list crews;    /* threads with Lua states of their own: that of offload, and a service each */
+  struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */
+  struct mp_soon quiet;    /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
-  bool retiring;              /* a drain has begun: the worker's own timers fire no more */
+  bool retiring; /* a drain has begun: the worker's own timers fire no more */
 };
 
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
 struct mp_call {
-  struct mp_api *api;       /* borrowed */
-  struct mp_exchange *ex;   /* borrowed until mp_exchange_finish; NULL afterwards */
+  struct mp_api *api;     /* borrowed */
+  struct mp_exchange *ex; /* borrowed until mp_exchange_finish; NULL afterwards */
   struct mp_scope scope;
-  struct mp_list node;      /* of api->calls */
-  struct mp_call *next;     /* of the free list */
-  uint64_t gen;             /* which request this slot stands for */
+  struct mp_list node;  /* of api->calls */
+  struct mp_call *next; /* of the free list */
+  uint64_t gen;         /* which request this slot stands for */
   uint64_t id;
-  struct mp_wake reader;    /* waits for body bytes */
-  struct mp_list writers;   /* tasks that wait for room */
-  struct mp_buf body;       /* owned: collected by req:body() */
-  struct mp_list sinks;     /* struct mp_file: being written for this request, gone with it */
-  int own_ref;              /* registry: table of what was made or set for it (ctx, params …); LUA_NOREF */
-  int on_head_ref;          /* registry: list of functions; LUA_NOREF */
-  uint8_t body_use;         /* enum mp_body_use */
-  bool keep;                /* req:keep(): a client that goes away cancels nothing */
-  bool gone;                /* the client went away before the answer ended */
-  bool handler_over;        /* its response raises from now on */
-  bool failing;             /* the error answer is being written */
+  struct mp_wake reader;  /* waits for body bytes */
+  struct mp_list writers; /* tasks that wait for room */
+  struct mp_buf body;     /* owned: collected by req:body() */
+  struct mp_list sinks;   /* struct mp_file: being written for this request, gone with it */
+  int own_ref;            /* registry: table of what was made or set for it (ctx, params …); LUA_NOREF */
+  int on_head_ref;        /* registry: list of functions; LUA_NOREF */
+  uint8_t body_use;       /* enum mp_body_use */
+  bool keep;              /* req:keep(): a client that goes away cancels nothing */
+  bool gone;              /* the client went away before the answer ended */
+  bool handler_over;      /* its response raises from now on */
+  bool failing;           /* the error answer is being written */
 };
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
@@ -154,7 +154,8 @@ void mp_crews_close(struct mp_api *api);
 int mp_l_now(lua_State *L);
 int mp_l_time(lua_State *L);
 
-/* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name. */
+/* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name.
+ */
 static inline void *mp_test_type(lua_State *L, int index, const void *type) {
   void *at = lua_touserdata(L, index);
   if (!at || !lua_getmetatable(L, index)) return NULL;

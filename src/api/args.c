@@ -88,8 +88,11 @@ static void read_stdio(lua_State *L, struct reading *r, const char *name, int wh
     const char *word;
     enum mp_stdio kind;
     unsigned places; /* bit 0: stdin, 1: stdout, 2: stderr */
-  } words[] = {{"null", MP_STDIO_NULL, 7},    {"pipe", MP_STDIO_PIPE, 7}, {"inherit", MP_STDIO_INHERIT, 7},
-               {"log", MP_STDIO_LOG, 6},      {"stdout", MP_STDIO_STDOUT, 4}};
+  } words[] = {{"null", MP_STDIO_NULL, 7},
+               {"pipe", MP_STDIO_PIPE, 7},
+               {"inherit", MP_STDIO_INHERIT, 7},
+               {"log", MP_STDIO_LOG, 6},
+               {"stdout", MP_STDIO_STDOUT, 4}};
   if (lua_istable(L, -1) && which > 0) {
     read_file_option(L, r, name, which);
     return;
@@ -140,8 +143,7 @@ static lua_Integer check_count(lua_State *L, const struct reading *r, const char
                                lua_Integer most) {
   int is = 0;
   lua_Integer n = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is) : 0;
-  if (!is || n < least || n > most)
-    luaL_error(L, "%s: %s must be an integer from %d", r->args->what, name, (int)least);
+  if (!is || n < least || n > most) luaL_error(L, "%s: %s must be an integer from %d", r->args->what, name, (int)least);
   return n;
 }
 
@@ -203,8 +205,8 @@ static void read_rlimit(lua_State *L, struct reading *r, const char *name) {
   static const struct {
     const char *word;
     int resource;
-  } words[] = {{"cpu", RLIMIT_CPU},     {"as", RLIMIT_AS},       {"nofile", RLIMIT_NOFILE}, {"core", RLIMIT_CORE},
-               {"data", RLIMIT_DATA},   {"fsize", RLIMIT_FSIZE}, {"stack", RLIMIT_STACK},   {"nproc", RLIMIT_NPROC}};
+  } words[] = {{"cpu", RLIMIT_CPU},   {"as", RLIMIT_AS},       {"nofile", RLIMIT_NOFILE}, {"core", RLIMIT_CORE},
+               {"data", RLIMIT_DATA}, {"fsize", RLIMIT_FSIZE}, {"stack", RLIMIT_STACK},   {"nproc", RLIMIT_NPROC}};
   struct mp_exec *exec = &r->args->spec.exec;
   if (!lua_istable(L, -1)) luaL_error(L, "%s: %s must be a table", r->args->what, name);
   lua_pushnil(L);

@@ -7,8 +7,15 @@
 #include "api/api.h"
 #include "io/child.h"
 
-enum mp_stdio { MP_STDIO_NULL, MP_STDIO_PIPE, MP_STDIO_INHERIT, MP_STDIO_LOG, MP_STDIO_FILE, MP_STDIO_STDOUT,
-                MP_STDIO_COLLECT };
+enum mp_stdio {
+  MP_STDIO_NULL,
+  MP_STDIO_PIPE,
+  MP_STDIO_INHERIT,
+  MP_STDIO_LOG,
+  MP_STDIO_FILE,
+  MP_STDIO_STDOUT,
+  MP_STDIO_COLLECT
+};
 
 enum { MP_MAX_RLIMITS = 8 };
 
@@ -19,12 +26,12 @@ struct mp_args {
   uint8_t stdio[3];          /* enum mp_stdio */
   const char *path[3];       /* with MP_STDIO_FILE; borrowed from the anchors */
   bool append[3];
-  int opened[3];             /* owned until started; -1: none */
+  int opened[3]; /* owned until started; -1: none */
   struct mp_exec_rlimit rlimits[MP_MAX_RLIMITS];
-  double queue_timeout_s;    /* negative: for ever */
+  double queue_timeout_s; /* negative: for ever */
   bool check, detach;
-  bool has_place;            /* among max_procs; given back when collected unused */
-  struct mp_waiter queued;   /* while it waits for a place */
+  bool has_place;          /* among max_procs; given back when collected unused */
+  struct mp_waiter queued; /* while it waits for a place */
 };
 
 /* Reads the table at `index`; leaves the userdata on the stack. Raises on a mistake, naming it. */

@@ -69,8 +69,7 @@ static void collect(struct blocking *b, int which) {
 /* One turn of poll(2) over the pipes and the child. True: the child has ended. */
 static bool turn(struct blocking *b, int timeout_ms) {
   struct pollfd fds[4];
-  for (int i = 0; i < 3; i++)
-    fds[i] = (struct pollfd){.fd = b->fds[i], .events = i == 0 ? POLLOUT : POLLIN};
+  for (int i = 0; i < 3; i++) fds[i] = (struct pollfd){.fd = b->fds[i], .events = i == 0 ? POLLOUT : POLLIN};
   fds[3] = (struct pollfd){.fd = b->ended ? -1 : b->proc.pidfd, .events = POLLIN};
   if (b->proc.pidfd < 0 && (timeout_ms < 0 || timeout_ms > 10)) timeout_ms = 10; /* old kernels: look again soon */
   if (poll(fds, 4, timeout_ms) < 0) return false;

@@ -49,8 +49,8 @@ static void note_stuck(const struct mp_api *api, struct mp_shm_stuck *out) {
   out->named = own && own->ex;
   out->held_ms = held_ms(api);
   if (out->named) note_request(out, own);
-  for (const struct mp_list *node = api->calls.next; node != &api->calls && out->n < MP_SHM_REQUESTS;
-       node = node->next) {
+  MP_LIST_EACH(node, &api->calls) {
+    if (out->n == MP_SHM_REQUESTS) break;
     const struct mp_call *call = MP_CONTAINER(node, struct mp_call, node);
     if (call != own && call->ex) note_request(out, call);
   }

@@ -1,9 +1,9 @@
 #include "api/api.h"
 #include "http/url.h"
 
-/* core.match(req, node, method, path): the route for a path as sent, in the tree that lua/moonpool/router.lua made, with
- * its parameters set on `req`; nil when there is none, or when only the router can tell: a mount, a malformed path, a
- * very deep one. It walks as the router does: literal, :name, *name, and back where a choice leads nowhere. */
+/* core.match(req, node, method, path): the route for a path as sent, in the tree that lua/moonpool/router.lua made,
+ * with its parameters set on `req`; nil when there is none, or when only the router can tell: a mount, a malformed
+ * path, a very deep one. It walks as the router does: literal, :name, *name, and back where a choice leads nowhere. */
 
 enum { DEPTH_MOST = 32 };
 
@@ -14,10 +14,10 @@ static const char *const key_names[] = {"literals", "leaf", "param", "rest", "mo
 enum found { NOTHING, ROUTE, ROUTER_MUST }; /* ROUTE: it is at the top of the stack */
 
 struct walk {
-  int method;               /* stack place */
-  struct mp_slice path;     /* behind the first "/" */
+  int method;           /* stack place */
+  struct mp_slice path; /* behind the first "/" */
   bool escaped;
-  int values[DEPTH_MOST];   /* stack places of the parameters' values */
+  int values[DEPTH_MOST]; /* stack places of the parameters' values */
   int n_values;
 };
 

@@ -173,11 +173,10 @@ static void on_unhandled(struct mp_sched *sched, lua_State *L, struct mp_scope *
   int index = lua_gettop(L);
   lua_getiuservalue(L, index, MP_TASK_SPAWNED_AT);
   const struct mp_task_object *object = lua_touserdata(L, index);
-  struct mp_error_facts facts = {
-      .kind = object->kind ? object->kind : "task",
-      .spawned_at = lua_tostring(L, -1),
-      .call = mp_call_of_scope(api, scope),
-      .told = object->told};
+  struct mp_error_facts facts = {.kind = object->kind ? object->kind : "task",
+                                 .spawned_at = lua_tostring(L, -1),
+                                 .call = mp_call_of_scope(api, scope),
+                                 .told = object->told};
   lua_getiuservalue(L, index, MP_TASK_VALUE);
   lua_getiuservalue(L, index, MP_TASK_TRACEBACK);
   mp_api_report(api, L, index + 2, index + 3, &facts);

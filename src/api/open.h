@@ -8,12 +8,12 @@
 struct mp_api;
 
 struct mp_api_setup {
-  struct mp_loop *loop;           /* borrowed: outlives the api; so do the others */
+  struct mp_loop *loop; /* borrowed: outlives the api; so do the others */
   struct mp_log *log;
   const struct mp_config *config;
-  unsigned worker;                /* moonpool.worker.id: 1… */
+  unsigned worker; /* moonpool.worker.id: 1… */
   unsigned generation;
-  void *ctx;                      /* of the callbacks */
+  void *ctx; /* of the callbacks */
   /* on_start functions have run: `error` is NULL, or a message with traceback, borrowed. */
   void (*on_started)(void *ctx, const char *error);
   /* The server handed to mp_server_init with mp_api_server_ops has drained. */

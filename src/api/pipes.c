@@ -29,7 +29,8 @@ static void log_lines(struct mp_process *p, enum mp_child_pipe which, bool at_en
     if (!nl && held.len < LOG_LINE_MOST && !(at_end && held.len > 0)) return;
     struct mp_slice line = mp_slice(held.at, nl ? (size_t)(nl - held.at) : held.len);
     char who[96];
-    snprintf(who, sizeof who, "%s[%d] %s: ", p->name, (int)p->child.proc.pid, which == MP_CHILD_STDOUT ? "stdout" : "stderr");
+    snprintf(who, sizeof who, "%s[%d] %s: ", p->name, (int)p->child.proc.pid,
+             which == MP_CHILD_STDOUT ? "stdout" : "stderr");
     struct mp_buf text = {0};
     if (mp_buf_add(&text, who, strlen(who)) == 0 && mp_buf_add_slice(&text, line) == 0)
       mp_log_detail(p->api->log, MP_LOG_INFO, "process", mp_buf_slice(&text), mp_slice("", 0));

@@ -54,9 +54,10 @@ void mp_result_push(lua_State *L, const struct mp_result_facts *facts) {
   lua_createtable(L, 0, 12);
   set_status(L, &facts->status);
   if (facts->truncated[1] || facts->truncated[2])
-    set_text(L, "truncated", facts->truncated[1] && facts->truncated[2] ? "both"
-                             : facts->truncated[1]                      ? "stdout"
-                                                                        : "stderr");
+    set_text(L, "truncated",
+             facts->truncated[1] && facts->truncated[2] ? "both"
+             : facts->truncated[1]                      ? "stdout"
+                                                        : "stderr");
   if (facts->held) set_boolean(L, "held", true);
   if (facts->discarded) set_integer(L, "discarded", (lua_Integer)facts->discarded);
   if (facts->timed_out) set_boolean(L, "timed_out", true);
@@ -267,8 +268,11 @@ static void log_end(struct mp_process *p) {
     snprintf(id, sizeof id, " request_id=");
     mp_call_id(p->call, id + strlen(id), sizeof id - (unsigned)strlen(id));
   }
-  mp_log(p->api->log, ok ? MP_LOG_DEBUG : nobody ? MP_LOG_WARN : MP_LOG_INFO, "process",
-         "process %d (%s) %s%s%s%s elapsed_ms=%llu%s", (int)p->child.proc.pid, p->name, how,
+  mp_log(p->api->log,
+         ok       ? MP_LOG_DEBUG
+         : nobody ? MP_LOG_WARN
+                  : MP_LOG_INFO,
+         "process", "process %d (%s) %s%s%s%s elapsed_ms=%llu%s", (int)p->child.proc.pid, p->name, how,
          p->child.timed_out ? ", timed out" : "", p->cancelled ? ", cancelled" : "", nobody ? ", nobody waited" : "",
          (unsigned long long)(p->child.ended_ms - p->child.started_ms), id);
 }

@@ -16,32 +16,32 @@ enum {
 
 /* Output on its way to the script or to the log; index 0 is stdin and uses `waiter` alone. */
 struct mp_process_pipe {
-  struct mp_buf held;     /* owned: read from the pipe, not yet by the script */
-  struct mp_wake waiter;  /* the task that reads or writes */
-  uint8_t kind;           /* enum mp_stdio */
+  struct mp_buf held;    /* owned: read from the pipe, not yet by the script */
+  struct mp_wake waiter; /* the task that reads or writes */
+  uint8_t kind;          /* enum mp_stdio */
   bool eof, closed, broken;
-  bool wants_more;        /* the reader needs more than `held` whatever its size: a line, or the rest */
-  bool discards;          /* nobody will read it: thrown away, so that the child can end */
-  struct mp_owned reader; /* of the task that read it last */
+  bool wants_more;              /* the reader needs more than `held` whatever its size: a line, or the rest */
+  bool discards;                /* nobody will read it: thrown away, so that the child can end */
+  struct mp_owned reader;       /* of the task that read it last */
   struct mp_task *reading_task; /* borrowed while `reader` is linked */
   struct mp_process *process;   /* borrowed: whose pipe it is */
 };
 
 struct mp_process {
-  struct mp_waitable end;       /* first: what waits find in a userdata */
-  struct mp_api *api;           /* borrowed */
+  struct mp_waitable end; /* first: what waits find in a userdata */
+  struct mp_api *api;     /* borrowed */
   struct mp_child child;
-  struct mp_member member;      /* of the scope it lives in */
-  struct mp_owned owned;        /* of the task that started it */
-  struct mp_list live;          /* of api->live, until it was reaped */
+  struct mp_member member; /* of the scope it lives in */
+  struct mp_owned owned;   /* of the task that started it */
+  struct mp_list live;     /* of api->live, until it was reaped */
   struct mp_process_pipe pipes[3];
-  char name[64];                /* argv[0], for the log */
+  char name[64]; /* argv[0], for the log */
   uint64_t gen;
-  const struct mp_call *call;   /* borrowed; valid while `gen` is its generation */
-  double timeout_s;             /* for tostring(result); 0: none */
-  bool waited;                  /* somebody asked how it ended */
-  bool check;                   /* a wait raises unless it exited 0 */
-  bool cancelled;               /* ended by its scope or its task */
+  const struct mp_call *call; /* borrowed; valid while `gen` is its generation */
+  double timeout_s;           /* for tostring(result); 0: none */
+  bool waited;                /* somebody asked how it ended */
+  bool check;                 /* a wait raises unless it exited 0 */
+  bool cancelled;             /* ended by its scope or its task */
   bool has_place;
 };
 

@@ -11,11 +11,23 @@
 
 /* Fields that are read from the request; a function in the same table is a method. */
 enum field {
-  F_METHOD = 1, F_TARGET, F_PATH, F_QUERY, F_HEADERS, F_PARAMS, F_BASE, F_VERSION, F_REMOTE, F_IP, F_SCHEME, F_HOST,
-  F_ID, F_CTX
+  F_METHOD = 1,
+  F_TARGET,
+  F_PATH,
+  F_QUERY,
+  F_HEADERS,
+  F_PARAMS,
+  F_BASE,
+  F_VERSION,
+  F_REMOTE,
+  F_IP,
+  F_SCHEME,
+  F_HOST,
+  F_ID,
+  F_CTX
 };
-static const char *const field_names[] = {"method", "target", "path",   "query", "headers", "params", "base", "version",
-                                          "remote", "ip",     "scheme", "host",  "id",      "ctx"};
+static const char *const field_names[] = {"method",  "target", "path", "query",  "headers", "params", "base",
+                                          "version", "remote", "ip",   "scheme", "host",    "id",     "ctx"};
 
 /* ---- the boxes ---- */
 
@@ -494,19 +506,20 @@ static int l_json(lua_State *L) {
 /* ---- opening ---- */
 
 static void open_headers(lua_State *L, struct mp_api *api) {
-  static const luaL_Reg meta[] = {{"__index", l_headers_index},
-                                  {"__newindex", l_headers_newindex},
-                                  {"__pairs", l_headers_pairs},
-                                  {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__index", l_headers_index}, {"__newindex", l_headers_newindex}, {"__pairs", l_headers_pairs}, {NULL, NULL}};
   luaL_newmetatable(L, HEADERS_NAME);
   luaL_setfuncs(L, meta, 0);
   api->headers_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 void mp_request_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"query_list", l_query_list}, {"header_list", l_header_list},
-                                     {"read", l_read},             {"body", l_body},
-                                     {"json", l_json},             {"keep", l_keep},
+  static const luaL_Reg methods[] = {{"query_list", l_query_list},
+                                     {"header_list", l_header_list},
+                                     {"read", l_read},
+                                     {"body", l_body},
+                                     {"json", l_json},
+                                     {"keep", l_keep},
                                      {NULL, NULL}};
   struct mp_api *api = mp_api_of(L);
   open_headers(L, api);

@@ -271,9 +271,15 @@ static int l_answered(lua_State *L) {
 }
 
 void mp_response_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"status", l_status}, {"header", l_header}, {"add_header", l_add_header},
-                                     {"on_head", l_on_head}, {"text", l_text},   {"html", l_html},
-                                     {"json", l_json},     {"write", l_write},   {"finish", l_finish},
+  static const luaL_Reg methods[] = {{"status", l_status},
+                                     {"header", l_header},
+                                     {"add_header", l_add_header},
+                                     {"on_head", l_on_head},
+                                     {"text", l_text},
+                                     {"html", l_html},
+                                     {"json", l_json},
+                                     {"write", l_write},
+                                     {"finish", l_finish},
                                      {NULL, NULL}};
   struct mp_api *api = mp_api_of(L);
   luaL_newmetatable(L, RESPONSE_NAME);

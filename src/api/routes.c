@@ -82,7 +82,8 @@ int mp_l_add_route(lua_State *L) {
     luaL_unref(L, LUA_REGISTRYINDEX, ref);
     return luaL_error(L, "not enough memory");
   }
-  *route = (struct mp_route){.key = key, .hash = hash, .len = (uint32_t)(method.len + 1 + path.len), .handler_ref = ref};
+  *route =
+      (struct mp_route){.key = key, .hash = hash, .len = (uint32_t)(method.len + 1 + path.len), .handler_ref = ref};
   routes->n++;
   return 0;
 }

@@ -8,9 +8,9 @@
 #include <stdint.h>
 
 struct mp_route {
-  char *key;           /* owned: method, a space, path; NULL: an empty place */
+  char *key; /* owned: method, a space, path; NULL: an empty place */
   uint32_t hash, len;
-  int handler_ref;     /* of the registry */
+  int handler_ref; /* of the registry */
 };
 
 struct mp_routes {

@@ -1,8 +1,8 @@
 /* core.sink(req[, folder]): a file that is written off the loop and belongs to the request: what was not placed is gone
  * with it. In what it returns, the world's failures are nil, message, code. */
+#include "io/sink.h"
 #include "api/api.h"
 #include "base/err.h"
-#include "io/sink.h"
 #include <errno.h>
 #include <stdlib.h>
 

@@ -205,7 +205,10 @@ static int l_task_tostring(lua_State *L) {
   lua_pushvalue(L, 1);
   lua_call(L, 1, 1);
   const char *name = lua_tostring(L, -3), *where = lua_tostring(L, -2);
-  lua_pushfstring(L, "task %s(%s)", name ? lua_pushfstring(L, "%s ", name) : where ? lua_pushfstring(L, "%s ", where) : "",
+  lua_pushfstring(L, "task %s(%s)",
+                  name    ? lua_pushfstring(L, "%s ", name)
+                  : where ? lua_pushfstring(L, "%s ", where)
+                          : "",
                   lua_tostring(L, -1));
   return 1;
 }
@@ -228,10 +231,10 @@ static void open_task_object(lua_State *L) {
 }
 
 void mp_tasks_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"spawn", l_spawn},       {"background", l_background}, {"wait", l_wait},
-                                       {"wait_any", mp_wait_any}, {"wait_all", mp_wait_all},    {"sleep", l_sleep},
-                                       {"now", mp_l_now},          {"time", mp_l_time},            {"running", l_running},
-                                       {"yieldable", l_yieldable}, {"stats", l_stats},         {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"spawn", l_spawn},         {"background", l_background}, {"wait", l_wait},
+                                       {"wait_any", mp_wait_any},  {"wait_all", mp_wait_all},    {"sleep", l_sleep},
+                                       {"now", mp_l_now},          {"time", mp_l_time},          {"running", l_running},
+                                       {"yieldable", l_yieldable}, {"stats", l_stats},           {NULL, NULL}};
   open_task_object(L);
   luaL_setfuncs(L, functions, 0);
 }

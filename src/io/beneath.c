@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -89,7 +90,7 @@ static int enter_folder(struct walk *w, int fd) {
 
 /* "." and ".." do not reach this. 1: `*found` is the end of the walk; 0: go on; -errno. */
 static int step_into(struct walk *w, const char *name, bool last, int *found) {
-  struct stat st;
+  struct stat st = {0};
   int fd = openat(w->folders[w->depth], name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
   int err = 0;
   if (fd < 0 || fstat(fd, &st) < 0) err = -errno;
@@ -128,11 +129,12 @@ static int walk_on(struct walk *w, int *found) {
 static int walk_from(int root, const char *path) {
   struct walk w = {.folders = {root}};
   int found = -1, err = 0;
+  size_t len = strlen(path);
   if (path[0] == '/') err = -EXDEV;
   if (path[0] == '\0') err = -ENOENT;
-  if (strlen(path) >= sizeof w.rest) err = -ENAMETOOLONG;
+  if (len >= sizeof w.rest) err = -ENAMETOOLONG;
   if (err == 0) {
-    strcpy(w.rest, path);
+    memcpy(w.rest, path, len + 1);
     err = walk_on(&w, &found);
   }
   if (err == 0) { /* it ended at a folder */
@@ -166,11 +168,8 @@ static int open_path_by_hand(const char *root, const char *path) {
 
 /* The file that an O_PATH descriptor stands for, and no other. */
 static int reopen(int path_fd) {
-  char name[32] = "/proc/self/fd/", digits[12], *d = digits + sizeof digits;
-  *--d = '\0';
-  do *--d = (char)('0' + path_fd % 10);
-  while (path_fd /= 10);
-  strcat(name, d);
+  char name[32];
+  snprintf(name, sizeof name, "/proc/self/fd/%d", path_fd);
   int fd = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   return fd < 0 ? -errno : fd;
 }

@@ -92,14 +92,17 @@ static void let_go(struct mp_asset *asset) {
   mp_asset_release(asset);
 }
 
-static struct mp_asset *oldest(struct mp_files *files) {
-  return MP_CONTAINER(files->used.next, struct mp_asset, node);
+/* False: there was none. */
+static bool let_oldest_go(struct mp_files *files) {
+  struct mp_list *node = mp_list_pop(&files->used);
+  if (node) let_go(MP_CONTAINER(node, struct mp_asset, node));
+  return node != NULL;
 }
 
 static void keep_within_bounds(struct mp_files *files) {
-  while (!mp_list_empty(&files->used) &&
-         (files->n_kept > MP_FILES_KEPT || files->held > HELD_MOST || files->n_fds > files->fds_most))
-    let_go(oldest(files));
+  while ((files->n_kept > MP_FILES_KEPT || files->held > HELD_MOST || files->n_fds > files->fds_most) &&
+         let_oldest_go(files))
+    continue;
 }
 
 static void recount(struct mp_asset *asset) {
@@ -111,7 +114,10 @@ static void recount(struct mp_asset *asset) {
 static void on_sweep(struct mp_timer *timer) {
   struct mp_files *files = MP_CONTAINER(timer, struct mp_files, sweep);
   uint64_t now = mp_loop_now(files->loop);
-  while (!mp_list_empty(&files->used) && now - oldest(files)->used_ms >= IDLE_MS) let_go(oldest(files));
+  MP_LIST_EACH(node, &files->used) { /* least recently used first */
+    if (now - MP_CONTAINER(node, struct mp_asset, node)->used_ms < IDLE_MS) break;
+    let_go(MP_CONTAINER(node, struct mp_asset, node));
+  }
   if (!mp_list_empty(&files->used)) mp_timer_start(timer, SWEEP_MS);
 }
 
@@ -218,7 +224,7 @@ static int open_with_room(struct mp_files *files, const struct mp_files_ask *ask
   unsigned flags = files->flags | MP_BENEATH_CACHED;
   int err = open_asset(ask, flags, asset);
   if ((err != -EMFILE && err != -ENFILE) || files->n_fds == 0) return err;
-  while (!mp_list_empty(&files->used)) let_go(oldest(files));
+  while (let_oldest_go(files)) continue;
   return open_asset(ask, flags, asset);
 }
 
@@ -336,7 +342,7 @@ int mp_files_init(struct mp_files *files, struct mp_loop *loop) {
 
 void mp_files_deinit(struct mp_files *files) {
   struct mp_list *node;
-  while (!mp_list_empty(&files->used)) let_go(oldest(files));
+  while (let_oldest_go(files)) continue;
   while ((node = mp_list_pop(&files->jobs))) {
     struct mp_files_job *job = MP_CONTAINER(node, struct mp_files_job, node);
     job->files = NULL;
