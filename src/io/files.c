@@ -92,17 +92,20 @@ static void let_go(struct mp_asset *asset) {
   mp_asset_release(asset);
 }
 
-/* False: there was none. */
-static bool let_oldest_go(struct mp_files *files) {
-  struct mp_list *node = mp_list_pop(&files->used);
-  if (node) let_go(MP_CONTAINER(node, struct mp_asset, node));
-  return node != NULL;
+/* The least recently used go first, until `enough` says so; NULL: all of them. */
+static void let_go_until(struct mp_files *files, bool (*enough)(const struct mp_files *files)) {
+  MP_LIST_EACH(node, &files->used) {
+    if (enough && enough(files)) break;
+    let_go(MP_CONTAINER(node, struct mp_asset, node));
+  }
+}
+
+static bool within_bounds(const struct mp_files *files) {
+  return files->n_kept <= MP_FILES_KEPT && files->held <= HELD_MOST && files->n_fds <= files->fds_most;
 }
 
 static void keep_within_bounds(struct mp_files *files) {
-  while ((files->n_kept > MP_FILES_KEPT || files->held > HELD_MOST || files->n_fds > files->fds_most) &&
-         let_oldest_go(files))
-    continue;
+  let_go_until(files, within_bounds);
 }
 
 static void recount(struct mp_asset *asset) {
@@ -224,7 +227,7 @@ static int open_with_room(struct mp_files *files, const struct mp_files_ask *ask
   unsigned flags = files->flags | MP_BENEATH_CACHED;
   int err = open_asset(ask, flags, asset);
   if ((err != -EMFILE && err != -ENFILE) || files->n_fds == 0) return err;
-  while (let_oldest_go(files)) continue;
+  let_go_until(files, NULL);
   return open_asset(ask, flags, asset);
 }
 
@@ -342,7 +345,7 @@ int mp_files_init(struct mp_files *files, struct mp_loop *loop) {
 
 void mp_files_deinit(struct mp_files *files) {
   struct mp_list *node;
-  while (let_oldest_go(files)) continue;
+  let_go_until(files, NULL);
   while ((node = mp_list_pop(&files->jobs))) {
     struct mp_files_job *job = MP_CONTAINER(node, struct mp_files_job, node);
     job->files = NULL;
