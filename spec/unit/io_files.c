@@ -5,6 +5,7 @@
 #include "io/files.h"
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 struct place {
   struct fixture *f;
@@ -167,8 +168,20 @@ static int get(struct place *p, const struct mp_files_ask *ask, struct mp_asset 
   return fetched.err;
 }
 
+/* An overlay, say, cannot tell what is at hand: there every file is sent from its descriptor, and none is held. */
+static void need_to_know_what_is_at_hand(struct place *p) {
+  char path[96], byte;
+  struct iovec to = {&byte, 1};
+  snprintf(path, sizeof path, "%s/file", p->root);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  bool known = preadv2(fd, &to, 1, 0, RWF_NOWAIT) == 1;
+  close(fd);
+  if (!known) skip();
+}
+
 static void a_small_file_is_held_and_needs_no_descriptor(void **state) {
   struct place *p = *state;
+  need_to_know_what_is_at_hand(p);
   struct mp_files_ask ask = {p->root, "file", true};
   struct mp_asset *asset, *again;
   assert_int_equal(get(p, &ask, &asset), 0);
@@ -200,6 +213,7 @@ static void a_changed_file_is_another(void **state) {
 
 static void a_held_file_is_looked_at_once_a_second(void **state) {
   struct place *p = *state;
+  need_to_know_what_is_at_hand(p);
   struct mp_files_ask ask = {p->root, "sub/file", true};
   struct mp_asset *asset, *again;
   assert_int_equal(get(p, &ask, &asset), 0);
