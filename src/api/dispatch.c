@@ -21,7 +21,7 @@ static struct mp_call *take_call(struct mp_api *api) {
   call->id = ++api->next_id;
   call->on_head_ref = call->own_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
-  call->keep = call->gone = call->handler_over = call->failing = false;
+  call->keep = call->gone = call->handler_over = false;
   mp_scope_init(&call->scope, on_scope_over);
   mp_list_append(&api->calls, &call->node);
   api->n_calls++;
@@ -207,7 +207,6 @@ static void start_fail(struct mp_call *call, const struct mp_task *failed) {
     end_answer(call);
     return;
   }
-  call->failing = true;
   lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_fail);
   lua_pushlightuserdata(task->co, call);
