@@ -1,4 +1,5 @@
 #include "api/args.h"
+#include "api/places.h"
 #include "base/err.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -490,20 +491,5 @@ int mp_args_push_failure(lua_State *L, const struct mp_args *args, int err, enum
     return mp_push_failure(L, err, "%s: nice: %s", args->what, text);
   default:
     return mp_push_failure(L, err, "%s: %s", args->what, text);
-  }
-}
-
-/* ---- places among max_procs ---- */
-
-void mp_place_release(struct mp_api *api) {
-  struct mp_list *node;
-  api->n_processes--;
-  while ((node = mp_list_pop(&api->spawn_queue))) {
-    struct mp_args *args = MP_CONTAINER(node, struct mp_args, queued.node);
-    api->n_queued--;
-    if (!mp_wake_fire(&args->queued.wake)) continue;
-    args->has_place = true; /* handed over, so that nobody overtakes */
-    api->n_processes++;
-    return;
   }
 }

@@ -4,6 +4,7 @@
 #define MP_API_PROCESS_H
 
 #include "api/args.h"
+#include "api/result.h"
 
 enum {
   MP_PROCESS_RESULT = 1,
@@ -49,17 +50,6 @@ struct mp_process {
 int mp_process_spawn(lua_State *L, int index);
 int mp_process_run(lua_State *L); /* moonpool.run{…}: a function of Lua */
 struct mp_process *mp_process_check(lua_State *L, int arg);
-
-/* A result table for a status, as `run` returns it: pushed. `p` may be NULL where there is no child object. */
-struct mp_result_facts {
-  struct mp_status status;
-  bool truncated[3], held, timed_out, cancelled;
-  uint64_t discarded;
-  double elapsed_s, timeout_s;
-  pid_t pid;
-};
-void mp_result_push(lua_State *L, const struct mp_result_facts *facts);
-void mp_result_open(lua_State *L); /* the metatable of results */
 
 /* pipes.c */
 void mp_pipe_on_output(struct mp_process *p, enum mp_child_pipe which, const char *bytes, size_t n);
