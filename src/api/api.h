@@ -25,6 +25,7 @@ struct mp_api {
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
+  uint64_t n_errors[MP_ERROR_KINDS];   /* that nobody took, by kind */
   int get_ref;                         /* the string "GET" */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;

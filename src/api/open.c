@@ -273,6 +273,12 @@ static bool run_hook(struct mp_api *api, const char *name,
   return true;
 }
 
+/* The worker writes the line: the app did not start. */
+static void tell_load(struct mp_api *api, struct mp_task *task) {
+  struct mp_error_facts facts = {.kind = "load", .told = true};
+  mp_api_report(api, task->co, 1, 2, &facts);
+}
+
 static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
   struct mp_api *api = task->ctx;
   struct mp_buf why = {0};
@@ -281,6 +287,7 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
     api->setup.on_started(api->setup.ctx, NULL);
     return;
   }
+  if (outcome == MP_TASK_FAILED) tell_load(api, task);
   const char *text = outcome == MP_TASK_FAILED ? mp_push_error_text(task->co, 1) : "on_start was cancelled";
   const char *trace = outcome == MP_TASK_FAILED ? lua_tostring(task->co, 2) : NULL;
   int err = mp_buf_addf(&why, "%s\n%s", text, trace ? trace : "");
@@ -301,7 +308,7 @@ unsigned mp_api_busy(const struct mp_api *api) {
 /* Everything of the app has ended: nothing is left that could report an error later. */
 static void on_app_over(struct mp_scope *scope) {
   struct mp_api *api = MP_CONTAINER(scope, struct mp_api, scope);
-  mp_report_failed(&api->sched, scope);
+  mp_report_failed(scope);
   api->setup.on_stopped(api->setup.ctx);
 }
 
@@ -320,7 +327,7 @@ static void on_stop_end(struct mp_task *task, enum mp_outcome outcome, int n_val
 /* All that was cancelled has ended: the app's on_stop may run, in a scope that is not cancelled. */
 static void run_on_stop(struct mp_soon *soon) {
   struct mp_api *api = MP_CONTAINER(soon, struct mp_api, quiet);
-  mp_report_failed(&api->sched, &api->scope);
+  mp_report_failed(&api->scope);
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
   if (!run_hook(api, "on_stop", on_stop_end)) api->setup.on_stopped(api->setup.ctx);

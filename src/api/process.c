@@ -1,4 +1,5 @@
 #include "api/process.h"
+#include "api/account.h"
 #include "api/gate.h"
 #include "api/places.h"
 #include "base/err.h"
@@ -51,7 +52,7 @@ static int p_make_result(lua_State *L) {
 
 static int push_end(lua_State *L, struct mp_waitable *waitable, int index) {
   struct mp_process *p = (struct mp_process *)(void *)waitable;
-  p->waited = true;
+  mp_account_taken(p);
   if (lua_getiuservalue(L, index, MP_PROCESS_RESULT) != LUA_TTABLE)
     return luaL_error(L, "wait: the result was lost: out of memory");
   return p->check ? mp_result_check(L, lua_gettop(L), p->name) : 1;
@@ -110,49 +111,6 @@ static const struct mp_waitable_ops process_ops = {
 
 /* ---- what the child tells ---- */
 
-static void describe(const struct mp_status *status, char *out, unsigned size) {
-  char name[32];
-  if (status->end == MP_END_EXIT)
-    snprintf(out, size, "exited %d", status->code);
-  else if (status->end == MP_END_SIGNAL)
-    snprintf(out, size, "killed by %s%s", mp_signal_name(status->signal, name, sizeof name),
-             status->core ? " (core dumped)" : "");
-  else
-    snprintf(out, size, "status lost");
-}
-
-/* One line for each that failed, was ended, or that nobody waited for. */
-static void log_end(struct mp_process *p) {
-  char how[64], id[64] = "";
-  const struct mp_status *status = &p->child.status;
-  bool ok = status->end == MP_END_EXIT && status->code == 0;
-  bool nobody = !p->waited;
-  if (ok && !nobody) return;
-  describe(status, how, sizeof how);
-  if (p->call && p->call->gen == p->gen) {
-    snprintf(id, sizeof id, " request_id=");
-    mp_call_id(p->call, id + strlen(id), sizeof id - (unsigned)strlen(id));
-  }
-  mp_log(p->api->log,
-         ok       ? MP_LOG_DEBUG
-         : nobody ? MP_LOG_WARN
-                  : MP_LOG_INFO,
-         "process", "process %d (%s) %s%s%s%s elapsed_ms=%llu%s", (int)p->child.proc.pid, p->name, how,
-         p->child.timed_out ? ", timed out" : "", p->cancelled ? ", cancelled" : "", nobody ? ", nobody waited" : "",
-         (unsigned long long)(p->child.ended_ms - p->child.started_ms), id);
-}
-
-static void tell_lost(struct mp_process *p) {
-  struct mp_api *api = p->api;
-  uint64_t now = mp_loop_now(api->loop);
-  if (p->child.status.end != MP_END_LOST || (api->lost_told_ms && now - api->lost_told_ms < 60000)) return;
-  api->lost_told_ms = now ? now : 1;
-  mp_log(api->log, MP_LOG_ERROR, "process",
-         "the status of process %d (%s) was taken by something else in this worker: a library that waits for every "
-         "child, or that ignores SIGCHLD; Linux 6.15 and later keep it all the same",
-         (int)p->child.proc.pid, p->name);
-}
-
 static void release_permit(struct mp_process *p) {
   lua_State *L = p->api->L;
   mp_anchor_push(L, p);
@@ -172,8 +130,7 @@ static void on_settled(struct mp_child *child) {
            lua_tostring(L, -1));
     lua_pop(L, 1);
   }
-  tell_lost(p);
-  log_end(p);
+  mp_account_settled(p);
   mp_pipes_settle(p);
   mp_list_unlink(&p->owned.node);
   mp_list_unlink(&p->live);
@@ -207,6 +164,7 @@ static const struct mp_child_ops child_ops = {on_settled, on_output, on_input, o
 static void take_name(struct mp_process *p, const char *argv0) {
   const char *slash = strrchr(argv0, '/');
   snprintf(p->name, sizeof p->name, "%s", slash && slash[1] ? slash + 1 : argv0);
+  snprintf(p->argv0, sizeof p->argv0, "%s", argv0);
 }
 
 /* The object before its child: from here to mp_child_start nothing raises. Stack: … object. */
@@ -229,7 +187,10 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
     mp_list_init(&p->pipes[i].reader.node);
   }
   take_name(p, args->spec.exec.argv[0]);
+  mp_account_init(p);
   luaL_setmetatable(L, PROCESS_NAME);
+  mp_push_caller(L);
+  lua_setiuservalue(L, -2, MP_PROCESS_SPAWNED_AT);
   lua_pushvalue(L, -1);
   mp_anchor(L, p); /* dropped again should the start fail */
   return p;
@@ -371,7 +332,7 @@ static int l_stop(lua_State *L) {
 /* p <close>: what still runs is stopped and waited for; where nothing can wait it is stopped all the same. */
 static int l_close(lua_State *L) {
   struct mp_process *p = mp_process_check(L, 1);
-  p->waited = true;
+  mp_account_taken(p);
   p->check = false;
   if (p->end.settled) return 0;
   mp_child_stop(&p->child, p->child.grace_ms);

@@ -12,7 +12,8 @@ enum {
   MP_PROCESS_STDOUT,
   MP_PROCESS_STDERR,
   MP_PROCESS_PERMIT, /* of a limit: given back at its end */
-  MP_PROCESS_USER_VALUES = 5
+  MP_PROCESS_SPAWNED_AT,
+  MP_PROCESS_USER_VALUES = 6
 };
 
 /* Output on its way to the script or to the log; index 0 is stdin and uses `waiter` alone. */
@@ -36,7 +37,9 @@ struct mp_process {
   struct mp_owned owned;   /* of the task that started it */
   struct mp_list live;     /* of api->live, until it was reaped */
   struct mp_process_pipe pipes[3];
-  char name[64]; /* argv[0], for the log */
+  struct mp_untaken untaken; /* of its scope: it failed, and nobody has waited for it yet */
+  char name[64];             /* argv[0] without its folder */
+  char argv0[128];           /* cut */
   uint64_t gen;
   const struct mp_call *call; /* borrowed; valid while `gen` is its generation */
   double timeout_s;           /* for tostring(result); 0: none */

@@ -1,6 +1,9 @@
 #include "api/report.h"
 #include "api/api.h"
 
+const char *const mp_error_kinds[MP_ERROR_KINDS] = {"handler", "task",    "timer", "offload",
+                                                    "service", "process", "load"};
+
 static int l_what_tostring(lua_State *L) {
   lua_getfield(L, 1, "kind");
   return 1;
@@ -104,11 +107,17 @@ static int p_report(lua_State *L) {
   return 0;
 }
 
+static void count(struct mp_api *api, const char *kind) {
+  for (unsigned i = 0; i < MP_ERROR_KINDS; i++)
+    if (strcmp(mp_error_kinds[i], kind) == 0) api->n_errors[i]++;
+}
+
 /* The hook runs in the main coroutine: it cannot wait, but may start a background task that does. Its own error is a
  * line in the log and nothing more. */
 void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback, const struct mp_error_facts *facts) {
   lua_State *L = api->L;
   struct report report = {api, facts};
+  count(api, facts->kind);
   if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) {
     mp_log(api->log, MP_LOG_ERROR, "app", "%s error: it cannot be told: out of memory", facts->kind);
     return;

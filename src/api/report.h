@@ -10,8 +10,11 @@ struct mp_call;
 struct mp_sched;
 struct mp_scope;
 
+enum { MP_ERROR_KINDS = 7 };
+extern const char *const mp_error_kinds[MP_ERROR_KINDS];
+
 struct mp_error_facts {
-  const char *kind; /* "handler", "task", "timer", "offload", "service", "process", "load" */
+  const char *kind; /* one of mp_error_kinds */
   const struct mp_call *call;
   const char *spawned_at;
   bool told; /* the line is in the log already */
