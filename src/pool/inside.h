@@ -22,7 +22,7 @@ struct mp_member {
   struct mp_list node; /* of pool->members */
   /* Of look.c: when it was looked at last, its sign then, and for how long that has been the same. */
   uint64_t looked_ms, sign_ms, silent_ms;
-  uint8_t open;        /* of child and control: how many still are */
+  uint8_t open; /* of child and control: how many still are */
 };
 
 /* A listening socket, shared by the generations that use it. Its name goes with it. */
@@ -58,9 +58,9 @@ struct mp_pool {
   struct mp_sockets sockets;      /* of the pool's generation */
   struct mp_sockets next_sockets; /* of the one being probed */
   struct mp_sockets old_sockets;  /* of the ones before, until every slot has the pool's */
-  int death_pipe[2];  /* owned: the write end is ours alone */
-  struct mp_shm *shm; /* owned */
-  int shm_fd;         /* owned */
+  int death_pipe[2];              /* owned: the write end is ours alone */
+  struct mp_shm *shm;             /* owned */
+  int shm_fd;                     /* owned */
   int exit_code;
   bool rereading, reread_again, over;
 };

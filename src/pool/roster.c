@@ -203,7 +203,8 @@ static void shed(struct mp_roster *r, uint64_t now) {
 static void fill_empty(struct mp_roster *r, uint64_t now) {
   if (r->resting) return;
   for (unsigned i = 0; i < r->wanted; i++)
-    if (r->slot[i].serving == MP_NONE && may_start(r, i, now) && !(i == 0 && r->probing)) start(r, i, r->generation, now);
+    if (r->slot[i].serving == MP_NONE && may_start(r, i, now) && !(i == 0 && r->probing))
+      start(r, i, r->generation, now);
 }
 
 static bool is_old(const struct mp_roster *r, unsigned slot) {

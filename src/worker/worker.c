@@ -68,7 +68,8 @@ static void publish_counts(struct worker *w) {
   PUBLISH(connections, w->server.n_conns);
 }
 
-/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time. */
+/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time.
+ */
 static void say_spent(struct worker *w) {
   char word[40];
   int n = snprintf(word, sizeof word, "spent %llu\n", (unsigned long long)w->server.n_requests);
