@@ -383,6 +383,8 @@ static void one_of_them(void) {
   if (!p->lives) return;
   if (p->cannot_start)
     cannot_start(seat);
+  else if (p->killed && chance(8) == 0)
+    gets_ready(seat); /* its last word was under way */
   else if (p->killed)
     crashes(seat, 9);
   else if (p->asked)
