@@ -18,7 +18,9 @@ static void say_where(struct mp_pool *pool, int fd) {
 
 static int listen_on(struct mp_pool *pool, const char *address) {
   char why[512] = "";
-  int fd = mp_listen(address, (int)pool->plan->config.backlog, why, sizeof why);
+  int fd = mp_predecessor_listener(pool, address);
+  pool->inherited[pool->n_listeners] = fd >= 0;
+  if (fd < 0) fd = mp_listen(address, (int)pool->plan->config.backlog, why, sizeof why);
   if (fd >= 0) {
     pool->addresses[pool->n_listeners] = strdup(address);
     pool->listeners[pool->n_listeners++] = fd;
@@ -46,15 +48,18 @@ int mp_pool_listen(struct mp_pool *pool) {
   return 0;
 }
 
-/* A unix socket that we made leaves no name behind; one that was handed to us is not ours to remove. */
-static void remove_name(const char *address) {
-  if (address && strncmp(address, "unix:", 5) == 0) unlink(address + 5);
+/* A unix socket that we made leaves no name behind; one that was handed to us is not ours to remove, and what is used
+ * by another master, before us or behind us, is not either. */
+static void remove_name(const struct mp_pool *pool, unsigned i) {
+  const char *address = pool->addresses[i];
+  bool anothers = pool->handed_over || (pool->inherited[i] && pool->predecessor.leads);
+  if (address && !anothers && strncmp(address, "unix:", 5) == 0) unlink(address + 5);
 }
 
 void mp_pool_stop_listening(struct mp_pool *pool) {
   for (unsigned i = 0; i < pool->n_listeners; i++) {
     close(pool->listeners[i]);
-    remove_name(pool->addresses[i]);
+    remove_name(pool, i);
     free(pool->addresses[i]);
   }
   pool->n_listeners = 0;
