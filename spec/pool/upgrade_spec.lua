@@ -145,8 +145,8 @@ describe("USR2", function()
   end)
 
   it("reads the configuration anew: other addresses, other workers", function()
-    start { listen = false, files = { ["moonpool.conf.lua"] = "listen = '127.0.0.1:0'\n" } }
-    server.write_file(s.folder .. "/moonpool.conf.lua", "listen = { '127.0.0.1:0', 'localhost:0' }\ndrain_idle = 1\n")
+    start { bare = true, files = { ["moonpool.conf.lua"] = "listen = '127.0.0.1:0'\nworkers = 1\n" } }
+    server.write_file(s.folder .. "/moonpool.conf.lua", "listen = { '127.0.0.1:0', 'localhost:0' }\nworkers = 1\ndrain_idle = 1\n")
     upgrade()
     assert.is_true(answers_of(s.pid)) -- the old port is still one of them
     local _, other = s:log():match "listening on http://[^\n]+\n.*listening on http://[^\n]+:(%d+)\n.*:(%d+)\n"

@@ -89,10 +89,11 @@ local function arguments(s, options)
   local binary = options.binary or M.binary
   if options.argv then return { binary, table.unpack(options.argv) } end
   local argv = table.move(options.wrapper or {}, 1, #(options.wrapper or {}), 1, {})
-  for _, word in ipairs { binary, "serve", s.app, "--workers", tostring(s.size) } do argv[#argv + 1] = word end
-  if options.listen ~= false then
-    argv[#argv + 1] = "--listen"
-    argv[#argv + 1] = options.listen or "127.0.0.1:0"
+  for _, arg in ipairs { binary, "serve", s.app } do argv[#argv + 1] = arg end
+  if not options.bare then
+    for _, arg in ipairs { "--listen", options.listen or "127.0.0.1:0", "--workers", tostring(s.size) } do
+      argv[#argv + 1] = arg
+    end
   end
   for _, arg in ipairs(options.args or {}) do argv[#argv + 1] = tostring(arg) end
   return argv
@@ -113,8 +114,9 @@ function M.launch(options)
   return s
 end
 
--- `listen = false`: nobody says where. `wrapper`: words in front of the server's own.
--- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd.
+-- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd,
+-- fds (become 3, 4, …), binary, wrapper (words in front of it);
+-- bare: addresses and workers are not given as flags, `workers` says how many there will be.
 function M.start(options)
   local s = M.launch(options)
   local ok, err = pcall(s.wait_ready, s)

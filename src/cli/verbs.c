@@ -141,20 +141,56 @@ static int read_settings(struct mp_settings *s, const struct mp_inheritance *inh
 
 /* A reload: the same words as at the start, the file anew. */
 
+/* What the master looks at once. */
+static const char *const at_start[] = {"pid", "error-log", "shared-memory", "control-socket", "metrics-listen"};
+enum { N_AT_START = sizeof at_start / sizeof *at_start };
+
 struct serving {
   struct mp_settings settings;
   struct mp_inheritance inherited;
+  char *started_with[N_AT_START]; /* owned: their values then, as one would write them */
   struct mp_log log;
   mode_t umask;                                                    /* as we were started */
   void (*done)(void *pool, struct mp_plan *plan, const char *why); /* of the reread under way */
   void *pool;
 };
 
+static char *value_of(const struct mp_config *config, const char *name) {
+  struct mp_buf text = {0};
+  const struct mp_option *option = mp_option_named(name, strlen(name));
+  int err = mp_option_show(config, option, &text);
+  char *value = err < 0 ? NULL : strndup(mp_buf_len(&text) ? mp_buf_at(&text) : "", mp_buf_len(&text));
+  mp_buf_free(&text);
+  return value;
+}
+
+static void keep_values(struct serving *serving, const struct mp_config *config) {
+  for (unsigned i = 0; i < N_AT_START; i++) serving->started_with[i] = value_of(config, at_start[i]);
+}
+
+static void forget_values(struct serving *serving) {
+  for (unsigned i = 0; i < N_AT_START; i++) free(serving->started_with[i]);
+}
+
+static void warn_of_restart(struct serving *serving, const struct mp_config *config) {
+  char names[256] = "";
+  size_t at = 0;
+  for (unsigned i = 0; i < N_AT_START; i++) {
+    char *value = value_of(config, at_start[i]);
+    bool same = !value || !serving->started_with[i] || strcmp(value, serving->started_with[i]) == 0;
+    if (!same && at < sizeof names)
+      at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at ? "," : "", at_start[i]);
+    free(value);
+  }
+  if (at > 0) mp_log(&serving->log, MP_LOG_WARN, "cli", "changed options take a restart options=%s", names);
+}
+
 static void on_reread(struct mp_settings *s, struct mp_options *options, const char *why) {
   struct serving *serving = s->ctx;
   struct mp_identity identity = {0};
   struct mp_plan *plan = NULL;
   char refusal[MP_WHY];
+  if (options) warn_of_restart(serving, &options->config);
   if (options && read_identity(&options->config, &identity, refusal) < 0)
     why = refusal;
   else if (options && !(plan = mp_plan_of(options, &identity)))
@@ -187,6 +223,7 @@ static int run_pool(struct serving *serving, struct mp_identity *identity) {
   struct mp_options *o = &serving->settings.options;
   warn_of_idle(o, &serving->log);
   warn_of_root(&o->config, &serving->log);
+  keep_values(serving, &o->config);
   struct mp_plan *plan = mp_plan_of(o, identity);
   if (!plan) return internal("the configuration", -ENOMEM);
   struct mp_pool_setup setup = {.log = &serving->log,
@@ -236,6 +273,7 @@ int mp_verb_serve(int argc, char **argv) {
     code = mp_usage("%s", why);
   } else if (read_settings(&serving.settings, &serving.inherited, argc, argv, &code) == 0) {
     code = serve(&serving);
+    forget_values(&serving);
     mp_settings_free(&serving.settings);
   }
   mp_inherited_free(&serving.inherited);

@@ -61,9 +61,10 @@ static void keep_fd(struct command *c, int fd) {
 
 static int add_listeners(struct command *c, const struct mp_pool *pool) {
   int err = 0;
-  for (unsigned i = 0; err == 0 && i < pool->n_listeners; i++) {
-    keep_fd(c, pool->listeners[i]);
-    err = add_word(c, "--upgrade-listen=%d=%s", pool->listeners[i], pool->addresses[i]);
+  for (unsigned i = 0; err == 0 && i < pool->sockets.n; i++) {
+    const struct mp_socket *socket = pool->sockets.at[i];
+    keep_fd(c, socket->fd);
+    err = add_word(c, "--upgrade-listen=%d=%s", socket->fd, socket->address);
   }
   return err;
 }
@@ -87,7 +88,7 @@ static void free_command(struct command *c) {
 static int write_command(struct command *c, const struct mp_pool *pool, int control, int err_fd) {
   const struct mp_inheritance *in = pool->setup->inherited;
   unsigned n_words = count_words(in->words);
-  c->argv = calloc(2 + INTERNAL_WORDS + pool->n_listeners + n_words + 1, sizeof *c->argv);
+  c->argv = calloc(2 + INTERNAL_WORDS + pool->sockets.n + n_words + 1, sizeof *c->argv);
   if (!c->argv) return -ENOMEM;
   c->argv[0] = (char *)(uintptr_t)in->program; /* exec takes them as they are */
   c->argv[1] = "serve";
@@ -222,7 +223,8 @@ static void pass_signals_on(struct mp_successor *s) {
 static void hand_over(struct mp_successor *s) {
   struct mp_pool *pool = s->pool;
   if (s->serves || s->child.stopping || pool->roster->stage >= MP_STAGE_STOPPING) return;
-  s->serves = pool->handed_over = true;
+  s->serves = true;
+  mp_pool_own_names(pool, false);
   pool->heir = s->child.proc.pid;
   mp_timer_stop(&s->child.timeout);
   mp_log(pool->log, MP_LOG_INFO, "pool", "the new master serves, leaving to it pid=%d", (int)s->child.proc.pid);

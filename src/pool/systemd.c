@@ -116,7 +116,10 @@ void mp_systemd_reloading(struct mp_pool *pool) {
 /* Signs of life. */
 
 static uint64_t held_ms(const struct mp_pool *pool, unsigned seat, uint64_t now) {
-  uint64_t since = atomic_load_explicit(&pool->shm->slot[seat].busy_since_ms, memory_order_relaxed);
+  const struct mp_shm_slot *slot = &pool->shm->slot[seat];
+  uint64_t since = atomic_load_explicit(&slot->busy_since_ms, memory_order_relaxed);
+  uint64_t moved = atomic_load_explicit(&slot->moved_ms, memory_order_relaxed);
+  if (since && moved > since) since = moved; /* a long turn, but it moves */
   return since && since < now ? now - since : 0;
 }
 
