@@ -72,6 +72,7 @@ end
 local function lay_out(s, options)
   local app = options.app
   s.folder = assert(host.tempdir())
+  if options.open then assert(os.execute(("chmod 755 '%s'"):format(s.folder))) end
   for name, text in pairs(options.files or {}) do
     for slash in name:gmatch "()/" do lfs.mkdir(s.folder .. "/" .. name:sub(1, slash - 1)) end
     write_file(s.folder .. "/" .. name, text, name:find "%.sh$" and "755" or nil)
@@ -115,7 +116,7 @@ function M.launch(options)
 end
 
 -- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd,
--- fds (become 3, 4, …), binary, wrapper (words in front of it);
+-- fds (become 3, 4, …), binary, wrapper (words in front of it), open (its folder may be read by everybody);
 -- bare: addresses and workers are not given as flags, `workers` says how many there will be.
 function M.start(options)
   local s = M.launch(options)
