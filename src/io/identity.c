@@ -139,16 +139,16 @@ static int set_groups(const gid_t *groups, int n) {
 /* With another file-system user the kernel takes root's rights over files away, and gives them back with root's own
  * number. */
 static int open_as_user(const struct mp_identity *id, const char *path, int flags, mode_t mode) {
+  int dumpable = prctl(PR_GET_DUMPABLE), fd = -EPERM;
   gid_t gid = (gid_t)setfsgid(id->gid);
   uid_t uid = (uid_t)setfsuid(id->uid);
-  int fd = -EPERM;
   if ((uid_t)setfsuid((uid_t)-1) == id->uid && (gid_t)setfsgid((gid_t)-1) == id->gid) {
     fd = open(path, flags | O_CLOEXEC, mode);
     if (fd < 0) fd = -errno;
   }
   setfsuid(uid);
   setfsgid(gid);
-  prctl(PR_SET_DUMPABLE, 1); /* the change has taken our own core dumps away */
+  if (dumpable == 1) prctl(PR_SET_DUMPABLE, 1); /* the change has taken our own core dumps away */
   return fd;
 }
 
