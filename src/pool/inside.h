@@ -43,9 +43,10 @@ struct mp_pool {
   int listeners[MP_POOL_LISTENERS];   /* owned descriptors */
   char *addresses[MP_POOL_LISTENERS]; /* owned: what they were opened for */
   unsigned n_listeners;
-  int death_pipe[2];  /* owned: the write end is ours alone */
-  struct mp_shm *shm; /* owned */
-  int shm_fd;         /* owned */
+  int death_pipe[2];       /* owned: the write end is ours alone */
+  struct mp_shm *shm;      /* owned */
+  int shm_fd;              /* owned */
+  int commons_fd, bell_fd; /* owned: what workers have in common (commons.h); the master does not look inside */
   int exit_code;
   bool rereading, reread_again, over;
 };

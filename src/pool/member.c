@@ -78,7 +78,7 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
 
 /* The command line: where it sits, its descriptors, then the settings. */
 struct command {
-  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], settings[32];
+  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], commons[32], bell[32], settings[32];
   char listen[16 + MP_POOL_LISTENERS * 12];
   char **argv; /* owned; its words are borrowed */
 };
@@ -91,8 +91,8 @@ static void name_listeners(const struct mp_pool *pool, char *out, size_t size) {
 
 static int write_command(struct command *c, const struct mp_pool *pool, const struct mp_member *m, int control,
                          const struct mp_plan *plan) {
-  char *const own[] = {"moonpool", "worker", c->slot,     c->seat,   c->generation, c->control,
-                       c->death,   c->shm,   c->settings, c->listen, "--"};
+  char *const own[] = {"moonpool", "worker",   c->slot, c->seat,     c->generation, c->control, c->death,
+                       c->shm,     c->commons, c->bell, c->settings, c->listen,     "--"};
   size_t n_own = sizeof own / sizeof *own, n = 0;
   snprintf(c->slot, sizeof c->slot, "--slot=%u", m->slot);
   snprintf(c->seat, sizeof c->seat, "--seat=%u", m->seat);
@@ -100,6 +100,8 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
   snprintf(c->control, sizeof c->control, "--control-fd=%d", control);
   snprintf(c->death, sizeof c->death, "--death-fd=%d", pool->death_pipe[0]);
   snprintf(c->shm, sizeof c->shm, "--shm-fd=%d", pool->shm_fd);
+  snprintf(c->commons, sizeof c->commons, "--commons-fd=%d", pool->commons_fd);
+  snprintf(c->bell, sizeof c->bell, "--bell-fd=%d", pool->bell_fd);
   snprintf(c->settings, sizeof c->settings, "--settings-fd=%d", plan->settings_fd);
   name_listeners(pool, c->listen, sizeof c->listen);
   while (plan->words[n]) n++;
@@ -111,8 +113,8 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
 
 static int start_child(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan,
                        enum mp_exec_step *step) {
-  int keep[MP_POOL_LISTENERS + 4] = {control, pool->death_pipe[0], pool->shm_fd};
-  unsigned n_keep = 3;
+  int keep[MP_POOL_LISTENERS + 6] = {control, pool->death_pipe[0], pool->shm_fd, pool->commons_fd, pool->bell_fd};
+  unsigned n_keep = 5;
   struct command command;
   int err = write_command(&command, pool, m, control, plan);
   if (err < 0) return err;

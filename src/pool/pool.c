@@ -1,4 +1,5 @@
 #include "pool/pool.h"
+#include "base/commons.h"
 #include "base/err.h"
 #include "io/guardian.h"
 #include "pool/inside.h"
@@ -156,6 +157,8 @@ static void reread(struct mp_pool *pool);
 static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
   if (!same_addresses(&plan->config, &pool->plan->config))
     mp_log(pool->log, MP_LOG_WARN, "pool", "other addresses to listen on take a restart; the old ones stay");
+  if (plan->config.shared_memory != pool->plan->config.shared_memory)
+    mp_log(pool->log, MP_LOG_WARN, "pool", "another size of shared memory takes a restart; the old one stays");
   drop(pool);
   pool->next = plan;
   pool->next_generation = pool->roster->newest + 1;
@@ -287,6 +290,8 @@ static int acquire(struct mp_pool *pool) {
   if (!(pool->roster = malloc(sizeof *pool->roster))) return -ENOMEM;
   if (pipe2(pool->death_pipe, O_CLOEXEC) < 0) return -errno;
   if (!(pool->shm = mp_shm_create(MP_ROSTER_SEATS, &pool->shm_fd))) return -errno;
+  err = mp_commons_create(pool->plan->config.shared_memory, MP_ROSTER_SEATS, &pool->commons_fd, &pool->bell_fd);
+  if (err < 0) return err;
   if ((err = mp_timer_init(&pool->alarm, &pool->loop.timers, on_alarm)) < 0) return err;
   if ((err = mp_timer_init(&pool->sweep, &pool->loop.timers, mp_strangers_on_timer)) < 0) return err;
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
@@ -309,6 +314,8 @@ static void release(struct mp_pool *pool) {
   close_fd(&pool->death_pipe[1]);
   if (pool->shm) mp_shm_unmap(pool->shm);
   close_fd(&pool->shm_fd);
+  close_fd(&pool->commons_fd);
+  close_fd(&pool->bell_fd);
   drop(pool);
   mp_plan_free(pool->plan);
   free(pool->roster);
@@ -341,8 +348,13 @@ static int serve(struct mp_pool *pool) {
 int mp_pool_run(const struct mp_pool_setup *setup) {
   struct mp_pool *pool = calloc(1, sizeof *pool);
   if (!pool) return fail("the pool", -ENOMEM);
-  *pool =
-      (struct mp_pool){.log = setup->log, .setup = setup, .plan = setup->plan, .death_pipe = {-1, -1}, .shm_fd = -1};
+  *pool = (struct mp_pool){.log = setup->log,
+                           .setup = setup,
+                           .plan = setup->plan,
+                           .death_pipe = {-1, -1},
+                           .shm_fd = -1,
+                           .commons_fd = -1,
+                           .bell_fd = -1};
   mp_list_init(&pool->members);
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
   raise_nofile();
