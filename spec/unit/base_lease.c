@@ -62,7 +62,7 @@ static void one_at_a_time_holds_it(void **state) {
 static void places_are_used_again(void **state) {
   (void)state;
   struct mp_leases *all = new_leases();
-  char name[16];
+  char name[24];
   for (int i = 0; i < 100; i++) {
     snprintf(name, sizeof name, "short %d", i);
     assert_int_equal(take_elsewhere(all, name), 0);

@@ -248,7 +248,7 @@ static void give_out(struct mp_topics *t) {
 
 static int say(struct mp_topics *t, struct mp_slice topic, struct mp_slice value) {
   struct mp_ring_cut cut;
-  int err = mp_ring_publish(t->commons->ring, topic, value, mp_loop_now(t->api->loop), t->commons->bell, &cut);
+  int err = mp_ring_publish(t->commons->ring, topic, value, mp_coarse_ms(), t->commons->bell, &cut);
   if (cut.n > 0)
     mp_log(t->api->log, MP_LOG_WARN, "worker",
            "workers are cut off from what is published: they read nothing for %d s n=%u pid=%d",

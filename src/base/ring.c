@@ -170,7 +170,7 @@ static bool push_aside(struct mp_ring *r, struct seat *seat, uint64_t now_ms, st
     return true;
   }
   if (!seat->blocks_ms) seat->blocks_ms = now_ms;
-  if (now_ms - seat->blocks_ms < MP_RING_PATIENCE_MS) return false;
+  if (now_ms < seat->blocks_ms + MP_RING_PATIENCE_MS) return false; /* clocks are read before the lock is had */
   seat->state = CUT;
   cut->n++;
   cut->pid = seat->pid;

@@ -57,7 +57,7 @@ struct mp_ring_cut {
 };
 
 /* 0, also when nobody attends; -EAGAIN: no room, the bell rings when there may be some, but try again soon in any case;
- * -EMSGSIZE. `cut` is filled whatever comes of it. `now_ms`: monotonic. */
+ * -EMSGSIZE. `cut` is filled whatever comes of it. `now_ms`: monotonic, and of this moment. */
 int mp_ring_publish(struct mp_ring *ring, struct mp_slice topic, struct mp_slice value, uint64_t now_ms, int bell,
                     struct mp_ring_cut *cut);
 
