@@ -10,6 +10,7 @@
 #include "sched/state.h"
 
 struct mp_process;
+struct mp_topics;
 
 struct mp_api {
   struct mp_api_setup setup;
@@ -42,6 +43,7 @@ struct mp_api {
   char id_prefix[17];      /* random, one a worker */
   struct mp_list crews;    /* threads with Lua states of their own: that of offload, and a service each */
   struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */
+  struct mp_topics *topics; /* owned; NULL before anything was published or subscribed to */
   struct mp_soon quiet;    /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
   bool retiring; /* a drain has begun: the worker's own timers fire no more */
