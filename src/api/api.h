@@ -29,7 +29,6 @@ struct mp_api {
   int get_ref;                         /* the string "GET" */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
-  const void *request_type, *response_type; /* their metatables, to compare with */
   struct mp_routes routes;
   struct mp_buf scratch;      /* owned: JSON and bodies on their way */
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
@@ -60,9 +59,10 @@ struct mp_call {
   struct mp_list writers; /* tasks that wait for room */
   struct mp_buf body;     /* owned: collected by req:body() */
   struct mp_list sinks;   /* struct mp_file: being written for this request, gone with it */
-  int own_ref;            /* registry: table of what was made or set for it (ctx, params …); LUA_NOREF */
+  int own_ref;            /* registry: of the slot, kept from request to request; LUA_NOREF before the first use */
   int on_head_ref;        /* registry: list of functions; LUA_NOREF */
   uint8_t body_use;       /* enum mp_body_use */
+  bool has_own;           /* own_ref is the table of what was made or set for it (ctx, params …), else `false` */
   bool keep;              /* req:keep(): a client that goes away cancels nothing */
   bool gone;              /* the client went away before the answer ended */
   bool handler_over;      /* its response raises from now on */
@@ -70,8 +70,10 @@ struct mp_call {
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
 
-/* A userdata of this layout is `req`, `res` or `req.headers`. */
+/* A userdata of this layout is `req`, `res` or `req.headers`; `type` says which, and that it is of ours: no other
+ * userdata holds that address there. */
 struct mp_call_box {
+  const char *type;     /* static: its name */
   struct mp_call *call; /* borrowed: slots live as long as the api */
   uint64_t gen;
 };
@@ -143,15 +145,15 @@ void mp_crews_close(struct mp_api *api);
 int mp_l_now(lua_State *L);
 int mp_l_time(lua_State *L);
 
-/* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name.
- */
-static inline void *mp_test_type(lua_State *L, int index, const void *type) {
-  void *at = lua_touserdata(L, index);
-  if (!at || !lua_getmetatable(L, index)) return NULL;
-  bool is = lua_topointer(L, -1) == type;
-  lua_pop(L, 1);
-  return is ? at : NULL;
+/* The box at `index` if it is of that type, which is one of the names below; raises otherwise. A tenth of the price of
+ * luaL_checkudata. */
+static inline struct mp_call_box *mp_box_check(lua_State *L, int index, const char *type) {
+  struct mp_call_box *box = lua_touserdata(L, index);
+  if (!box || lua_rawlen(L, index) != sizeof *box || box->type != type) luaL_typeerror(L, index, type);
+  return box;
 }
+
+extern const char mp_request_name[], mp_response_name[], mp_headers_name[];
 
 /* request.c: the value at the top becomes req.params of the request at stack place 1; popped. */
 void mp_request_set_params(lua_State *L);
@@ -160,9 +162,14 @@ void mp_request_set_params(lua_State *L);
 void mp_call_push(lua_State *L, struct mp_call *call);
 /* The call of the `req` at stack place 1; raises when it is none, or has ended. */
 struct mp_call *mp_call_check(lua_State *L);
-/* Pushes the table of what is made once for the request at stack place 1 or set by scripts; made when there is none
- * yet. It goes with the request, not with the object: the error page gets objects of its own and finds it again. */
-void mp_call_push_own(lua_State *L);
+/* Pushes the table of what is made once for the request or set by scripts; made when there is none yet. It goes with
+ * the request, not with the object: the error page gets objects of its own and finds it again. Small numbers are keys
+ * of request.c, but for this one; other modules use strings. */
+void mp_call_push_own(lua_State *L, struct mp_call *call);
+enum { MP_OWN_BODY = 7 };
+/* The value at the top stands in it from now on; popped. */
+void mp_call_set_own(lua_State *L, struct mp_call *call, int key);
+void mp_call_drop_own(struct mp_call *call); /* at the end of the request */
 /* request_body.c: adds its methods to the table at the top. */
 void mp_request_body_open(lua_State *L);
 /* Raises { status, message }. */

@@ -71,10 +71,8 @@ static int keep_body(lua_State *L, struct mp_call *call, struct mp_slice last) {
     push_bytes(L, mp_buf_slice(&call->body));
   }
   mp_buf_free(&call->body);
-  mp_call_push_own(L);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, "body");
-  lua_pop(L, 1);
+  lua_pushvalue(L, -1);
+  mp_call_set_own(L, call, MP_OWN_BODY);
   return 1;
 }
 
@@ -99,9 +97,8 @@ static int l_body(lua_State *L) {
   lua_settop(L, 1);
   if (call->body_use == MP_BODY_READ) return luaL_error(L, "req:body: a part of the body was read already");
   if (call->body_use == MP_BODY_WHOLE) {
-    mp_call_push_own(L);
-    lua_getfield(L, -1, "body");
-    if (lua_isstring(L, -1)) return 1;
+    mp_call_push_own(L, call);
+    if (lua_rawgeti(L, -1, MP_OWN_BODY) == LUA_TSTRING) return 1;
     lua_settop(L, 1); /* an earlier call was cut short, or another task is collecting it */
   }
   call->body_use = MP_BODY_WHOLE;

@@ -14,9 +14,10 @@
 #define MP_LENGTH_UNKNOWN UINT64_MAX
 
 struct mp_reply {
-  struct mp_buf fields; /* owned: "Name: value\r\n" each, in order; kept from request to request */
-  uint64_t length;      /* of the Content-Length that was set, with has_length */
-  uint64_t left;        /* of the declared length; MP_LENGTH_UNKNOWN when chunked or ended by close */
+  struct mp_buf fields;  /* owned: "Name: value\r\n" each, in order; kept from request to request */
+  uint64_t name_lengths; /* bit n: a field with a name of n bytes, modulo 64, may be among them */
+  uint64_t length;       /* of the Content-Length that was set, with has_length */
+  uint64_t left;         /* of the declared length; MP_LENGTH_UNKNOWN when chunked or ended by close */
   uint16_t status;
   uint8_t minor;                         /* of the request */
   bool head_only;                        /* the request was HEAD */
