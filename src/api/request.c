@@ -7,14 +7,16 @@
 const char mp_request_name[] = "moonpool.request", mp_headers_name[] = "moonpool.headers";
 
 /* Fields that are read from the request; a function in the same table is a method. The first ones are made once, or
- * set, and kept in the request's own table under their numbers; so is the body, which is a method. */
+ * set, and kept under their numbers. */
 enum field {
-  F_PARAMS = 1,
+  F_PARAMS = MP_KEPT_PARAMS,
+  F_BODY = MP_KEPT_BODY, /* not to be read: a method */
   F_QUERY,
   F_HEADERS,
   F_PATH,
   F_CTX,
   F_BASE,
+  F_TABLE, /* not to be read: of Moonpool's own modules */
   F_METHOD,
   F_TARGET,
   F_VERSION,
@@ -24,9 +26,14 @@ enum field {
   F_HOST,
   F_ID
 };
-static const char *const field_names[] = {"params", "query",   "headers", "path", "ctx",    "base", "method",
-                                          "target", "version", "remote",  "ip",   "scheme", "host", "id"};
-_Static_assert((int)F_BASE < (int)MP_OWN_BODY, "each has a key of its own");
+static const struct {
+  const char *name;
+  enum field field;
+} fields[] = {{"params", F_PARAMS},   {"query", F_QUERY},   {"headers", F_HEADERS}, {"path", F_PATH},
+              {"ctx", F_CTX},         {"base", F_BASE},     {"method", F_METHOD},   {"target", F_TARGET},
+              {"version", F_VERSION}, {"remote", F_REMOTE}, {"ip", F_IP},           {"scheme", F_SCHEME},
+              {"host", F_HOST},       {"id", F_ID}};
+_Static_assert((int)F_TABLE < (int)MP_KEPT_KEYS, "each has a place");
 
 /* ---- the boxes ---- */
 
@@ -58,50 +65,61 @@ static void push_slice(lua_State *L, struct mp_slice s) {
   lua_pushlstring(L, s.at ? s.at : "", s.len);
 }
 
-void mp_call_push_own(lua_State *L, struct mp_call *call) {
-  if (call->has_own) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, call->own_ref);
-    return;
-  }
-  if (call->own_ref == LUA_NOREF) {
-    lua_pushboolean(L, 0);
-    call->own_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  }
-  lua_createtable(L, MP_OWN_BODY, 0);
-  if (call->has_own) { /* a finalizer that ran meanwhile has asked for it too */
-    lua_pop(L, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, call->own_ref);
-    return;
-  }
-  lua_pushvalue(L, -1);
-  lua_rawseti(L, LUA_REGISTRYINDEX, call->own_ref);
-  call->has_own = true;
+/* One table for all requests, so that keeping something makes none: each slot has its run of places in it. */
+static void push_places(lua_State *L, const struct mp_call *call) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->kept_ref);
 }
 
-void mp_call_drop_own(struct mp_call *call) {
+static lua_Integer place_of(const struct mp_call *call, unsigned key) {
+  return (lua_Integer)call->slot * MP_KEPT_KEYS + key + 1;
+}
+
+static void keep_at(lua_State *L, struct mp_call *call, unsigned key, int places) {
+  lua_rawseti(L, places, place_of(call, key));
+  call->kept |= 1u << key;
+}
+
+void mp_call_keep(lua_State *L, struct mp_call *call, unsigned key) {
+  push_places(L, call);
+  lua_insert(L, -2);
+  keep_at(L, call, key, -2);
+  lua_pop(L, 1);
+}
+
+int mp_call_push_kept(lua_State *L, const struct mp_call *call, unsigned key) {
+  if (!(call->kept & 1u << key)) {
+    lua_pushnil(L);
+    return LUA_TNIL;
+  }
+  push_places(L, call);
+  int type = lua_rawgeti(L, -1, place_of(call, key));
+  lua_replace(L, -2);
+  return type;
+}
+
+void mp_call_forget_kept(struct mp_call *call) {
   lua_State *L = call->api->L;
-  if (!call->has_own) return;
-  call->has_own = false;
-  lua_pushboolean(L, 0);
-  lua_rawseti(L, LUA_REGISTRYINDEX, call->own_ref);
+  if (!call->kept) return;
+  push_places(L, call);
+  for (unsigned key = 0; key < MP_KEPT_KEYS; key++) {
+    if (!(call->kept & 1u << key)) continue;
+    lua_pushboolean(L, 0); /* not nil: a place that is there needs no memory */
+    lua_rawseti(L, -2, place_of(call, key));
+  }
+  lua_pop(L, 1);
+  call->kept = 0;
 }
 
 /* The field that is kept, made by `make` (which pushes one value) the first time. */
 static int push_cached(lua_State *L, enum field field, void (*make)(lua_State *L, struct mp_call *call),
                        struct mp_call *call) {
-  mp_call_push_own(L, call);
-  if (lua_rawgeti(L, -1, field) != LUA_TNIL) return 1;
+  if (call->kept & 1u << field) return mp_call_push_kept(L, call, field), 1;
+  push_places(L, call);
   make(L, call);
+  if (call->kept & 1u << field) return mp_call_push_kept(L, call, field), 1; /* a finalizer that ran has asked for it */
   lua_pushvalue(L, -1);
-  lua_rawseti(L, -4, field); /* stack: own nil value */
+  keep_at(L, call, field, -3);
   return 1;
-}
-
-void mp_call_set_own(lua_State *L, struct mp_call *call, int field) {
-  mp_call_push_own(L, call);
-  lua_insert(L, -2);
-  lua_rawseti(L, -2, field);
-  lua_pop(L, 1);
 }
 
 /* ---- fields ---- */
@@ -190,19 +208,8 @@ static int push_id(lua_State *L, struct mp_call *call) {
   return 1;
 }
 
-/* Kept where there is a table to keep it in: that costs more than a second object. */
-static int push_headers(lua_State *L, struct mp_call *call) {
-  if (call->has_own) return push_cached(L, F_HEADERS, make_headers, call);
-  make_headers(L, call);
-  return 1;
-}
-
-static int push_base(lua_State *L, struct mp_call *call) {
-  if (call->has_own) {
-    mp_call_push_own(L, call);
-    if (lua_rawgeti(L, -1, F_BASE) != LUA_TNIL) return 1;
-  }
-  lua_pushliteral(L, "");
+static int push_base(lua_State *L, const struct mp_call *call) {
+  if (mp_call_push_kept(L, call, F_BASE) == LUA_TNIL) lua_pushliteral(L, "");
   return 1;
 }
 
@@ -220,7 +227,7 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
   case F_QUERY:
     return push_cached(L, F_QUERY, make_query, call);
   case F_HEADERS:
-    return push_headers(L, call);
+    return push_cached(L, F_HEADERS, make_headers, call);
   case F_PARAMS:
     return push_cached(L, F_PARAMS, make_table, call);
   case F_BASE:
@@ -243,6 +250,8 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
     return push_id(L, call);
   case F_CTX:
     return push_cached(L, F_CTX, make_table, call);
+  default:
+    return 0;
   }
   return 0;
 }
@@ -257,7 +266,7 @@ static int l_request_newindex(lua_State *L) {
   struct mp_call *call = mp_call_check(L);
   if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "ctx") != 0)
     return luaL_error(L, "req.%s cannot be set; keep what is yours in req.ctx", luaL_tolstring(L, 2, NULL));
-  mp_call_set_own(L, call, F_CTX); /* the value is at the top */
+  mp_call_keep(L, call, F_CTX); /* the value is at the top */
   return 0;
 }
 
@@ -277,19 +286,15 @@ static int l_request_tostring(lua_State *L) {
 }
 
 /* core.set_params(req, table), core.set_base(req, prefix): the router's findings. */
-void mp_request_set_params(lua_State *L) {
-  mp_call_set_own(L, mp_call_check(L), F_PARAMS);
-}
-
 static int l_set_params(lua_State *L) {
   lua_settop(L, 2);
-  mp_request_set_params(L);
+  mp_call_keep(L, mp_call_check(L), F_PARAMS);
   return 0;
 }
 
 static int l_set_base(lua_State *L) {
   lua_settop(L, 2);
-  mp_call_set_own(L, mp_call_check(L), F_BASE);
+  mp_call_keep(L, mp_call_check(L), F_BASE);
   return 0;
 }
 
@@ -310,8 +315,7 @@ static int l_body_use(lua_State *L) {
 
 /* core.request_table(req): the request's own table, for Moonpool's modules. */
 static int l_request_table(lua_State *L) {
-  mp_call_push_own(L, mp_call_check(L));
-  return 1;
+  return push_cached(L, F_TABLE, make_table, mp_call_check(L));
 }
 
 /* ---- header fields ---- */
@@ -425,13 +429,15 @@ void mp_request_open(lua_State *L) {
       {"query_list", l_query_list}, {"header_list", l_header_list}, {"keep", l_keep}, {NULL, NULL}};
   struct mp_api *api = mp_api_of(L);
   open_headers(L, api);
+  lua_newtable(L);
+  api->kept_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   luaL_newmetatable(L, mp_request_name);
   lua_newtable(L); /* stack: core meta names */
   luaL_setfuncs(L, methods, 0);
   mp_request_body_open(L);
-  for (int i = 0; i < (int)(sizeof field_names / sizeof *field_names); i++) {
-    lua_pushinteger(L, i + 1);
-    lua_setfield(L, -2, field_names[i]);
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    lua_pushinteger(L, fields[i].field);
+    lua_setfield(L, -2, fields[i].name);
   }
   lua_pushvalue(L, -1);
   lua_setfield(L, -4, "request");

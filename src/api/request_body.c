@@ -72,7 +72,7 @@ static int keep_body(lua_State *L, struct mp_call *call, struct mp_slice last) {
   }
   mp_buf_free(&call->body);
   lua_pushvalue(L, -1);
-  mp_call_set_own(L, call, MP_OWN_BODY);
+  mp_call_keep(L, call, MP_KEPT_BODY);
   return 1;
 }
 
@@ -97,8 +97,7 @@ static int l_body(lua_State *L) {
   lua_settop(L, 1);
   if (call->body_use == MP_BODY_READ) return luaL_error(L, "req:body: a part of the body was read already");
   if (call->body_use == MP_BODY_WHOLE) {
-    mp_call_push_own(L, call);
-    if (lua_rawgeti(L, -1, MP_OWN_BODY) == LUA_TSTRING) return 1;
+    if (mp_call_push_kept(L, call, MP_KEPT_BODY) == LUA_TSTRING) return 1;
     lua_settop(L, 1); /* an earlier call was cut short, or another task is collecting it */
   }
   call->body_use = MP_BODY_WHOLE;
