@@ -242,6 +242,15 @@ int mp_reply_body(struct mp_reply *reply, struct mp_buf *out, struct mp_slice pi
   return err;
 }
 
+ssize_t mp_reply_pass(struct mp_reply *reply, size_t len) {
+  if (!reply->head_sent || reply->chunked || reply->left == MP_LENGTH_UNKNOWN) return -EINVAL;
+  if (reply->ended) return -EALREADY;
+  if (reply->bodiless) return 0;
+  if (len > reply->left) return -EMSGSIZE;
+  reply->left -= len;
+  return (ssize_t)len;
+}
+
 int mp_reply_end(struct mp_reply *reply, struct mp_buf *out) {
   if (!reply->head_sent) return -EINVAL;
   if (reply->ended) return -EALREADY;

@@ -56,6 +56,10 @@ int mp_reply_head(struct mp_reply *reply, struct mp_buf *out, uint64_t length, c
  * writes nothing. */
 int mp_reply_body(struct mp_reply *reply, struct mp_buf *out, struct mp_slice piece);
 
+/* As mp_reply_body for an answer of known length, but the caller sends the bytes behind what is in the buffer. Returns
+ * how many of them: all, none (bodiless), or an error. */
+ssize_t mp_reply_pass(struct mp_reply *reply, size_t len);
+
 /* Ends the framing. -EMSGSIZE: less was written than declared; the connection must be cut. */
 int mp_reply_end(struct mp_reply *reply, struct mp_buf *out);
 
