@@ -58,7 +58,6 @@ static bool may_start(const struct mp_roster *r, unsigned slot, uint64_t now) {
 static void pause_slot(struct mp_roster *r, unsigned slot, uint64_t now) {
   struct mp_slot *s = &r->slot[slot];
   uint64_t pause = s->tries < 7 ? (uint64_t)MP_ROSTER_PAUSE_MS << s->tries : MP_ROSTER_LONGEST_PAUSE_MS;
-  if (pause > MP_ROSTER_LONGEST_PAUSE_MS) pause = MP_ROSTER_LONGEST_PAUSE_MS;
   s->tries++;
   s->due_ms = now + pause;
   struct mp_action *a = mp_roster_say(r, MP_FACT_AGAIN);

@@ -30,7 +30,7 @@ enum {
   MP_ROSTER_LONGEST_PAUSE_MS = 10000,
   MP_ROSTER_STUCK_MS = 500,    /* between a worker's word that its loop is stuck and the kill */
   MP_ROSTER_SILENCE_MS = 1000, /* what a worker that gives no sign has beyond `timeout_ms` */
-  MP_ROSTER_HALT_MS = 1000  /* between the word to end at once and the kill */
+  MP_ROSTER_HALT_MS = 1000     /* between the word to end at once and the kill */
 };
 
 enum mp_event_kind {
