@@ -510,79 +510,6 @@ static void a_stuck_worker_that_was_told_to_leave_is_not_waited_for(void **state
   assert_int_equal(count(MP_ACTION_KILL), 1);
 }
 
-static void is_handed_over(void) {
-  happens(MP_EVENT_HAND_OVER);
-}
-
-static void a_pool_that_is_handed_over_retires_everybody_and_exits_0(void **state) {
-  (void)state;
-  serve();
-  is_handed_over();
-  assert_int_equal(count(MP_ACTION_RETIRE), 3);
-  assert_int_equal(count(MP_ACTION_FINISH) + count(MP_ACTION_KILL) + count(MP_ACTION_START), 0);
-  assert_int_equal(said(MP_FACT_STOPPING)->n, 3);
-  is_handed_over();
-  reloads(3);
-  assert_int_equal(count(MP_ACTION_RETIRE) + count(MP_ACTION_START), 0);
-  for (unsigned seat = 0; seat < 3; seat++) exits(seat, 0, 1);
-  assert_int_equal(nth(MP_ACTION_EXIT, 0)->code, 0);
-}
-
-static void one_that_is_handed_over_while_it_reloads_drops_what_comes(void **state) {
-  (void)state;
-  serve();
-  reloads(3);
-  assert_int_equal(nth(MP_ACTION_START, 0)->seat, 3);
-  is_handed_over();
-  assert_int_equal(count(MP_ACTION_RETIRE), 3);
-  assert_int_equal(nth(MP_ACTION_KILL, 0)->seat, 3);
-}
-
-static void a_term_to_a_pool_that_is_handed_over_is_not_the_second(void **state) {
-  (void)state;
-  serve();
-  is_handed_over();
-  happens(MP_EVENT_STOP);
-  assert_int_equal(count(MP_ACTION_HALT) + count(MP_ACTION_KILL), 0);
-  happens(MP_EVENT_STOP);
-  assert_int_equal(count(MP_ACTION_HALT), 3);
-}
-
-static void with_one_try_the_first_death_ends_the_boot(void **state) {
-  (void)state;
-  r.boot_tries = 1;
-  happens(MP_EVENT_BEGIN);
-  crashes(0, 0);
-  assert_int_equal(nth(MP_ACTION_EXIT, 0)->code, 5);
-}
-
-static void is_manned_once_every_slot_had_its_worker_or_its_failure(void **state) {
-  (void)state;
-  happens(MP_EVENT_BEGIN);
-  assert_false(mp_roster_manned(&r));
-  is_ready(0);
-  is_ready(1);
-  assert_false(mp_roster_manned(&r));
-  crashes(2, 0);
-  assert_true(mp_roster_manned(&r));
-  sleep_until_alarm();
-  is_ready(2);
-  assert_true(mp_roster_manned(&r));
-}
-
-static void reloads_until_every_slot_is_new_or_one_cannot_be(void **state) {
-  (void)state;
-  serve();
-  assert_false(mp_roster_reloads(&r));
-  reloads(3);
-  assert_true(mp_roster_reloads(&r));
-  is_ready(3);
-  assert_true(mp_roster_reloads(&r));
-  crashes(nth(MP_ACTION_START, 0)->seat, 0);
-  assert_non_null(said(MP_FACT_MIXED));
-  assert_false(mp_roster_reloads(&r));
-}
-
 /* ---- silent ---- */
 
 static void is_silent(unsigned seat, uint64_t ms) {
@@ -782,6 +709,79 @@ static void a_killed_worker_that_does_not_die_makes_no_further_noise(void **stat
   assert_int_equal(r.n_actions, 1);
 }
 
+static void is_handed_over(void) {
+  happens(MP_EVENT_HAND_OVER);
+}
+
+static void a_pool_that_is_handed_over_retires_everybody_and_exits_0(void **state) {
+  (void)state;
+  serve();
+  is_handed_over();
+  assert_int_equal(count(MP_ACTION_RETIRE), 3);
+  assert_int_equal(count(MP_ACTION_FINISH) + count(MP_ACTION_KILL) + count(MP_ACTION_START), 0);
+  assert_int_equal(said(MP_FACT_STOPPING)->n, 3);
+  is_handed_over();
+  reloads(3);
+  assert_int_equal(count(MP_ACTION_RETIRE) + count(MP_ACTION_START), 0);
+  for (unsigned seat = 0; seat < 3; seat++) exits(seat, 0, 1);
+  assert_int_equal(nth(MP_ACTION_EXIT, 0)->code, 0);
+}
+
+static void one_that_is_handed_over_while_it_reloads_drops_what_comes(void **state) {
+  (void)state;
+  serve();
+  reloads(3);
+  assert_int_equal(nth(MP_ACTION_START, 0)->seat, 3);
+  is_handed_over();
+  assert_int_equal(count(MP_ACTION_RETIRE), 3);
+  assert_int_equal(nth(MP_ACTION_KILL, 0)->seat, 3);
+}
+
+static void a_term_to_a_pool_that_is_handed_over_is_not_the_second(void **state) {
+  (void)state;
+  serve();
+  is_handed_over();
+  happens(MP_EVENT_STOP);
+  assert_int_equal(count(MP_ACTION_HALT) + count(MP_ACTION_KILL), 0);
+  happens(MP_EVENT_STOP);
+  assert_int_equal(count(MP_ACTION_HALT), 3);
+}
+
+static void with_one_try_the_first_death_ends_the_boot(void **state) {
+  (void)state;
+  r.boot_tries = 1;
+  happens(MP_EVENT_BEGIN);
+  crashes(0, 0);
+  assert_int_equal(nth(MP_ACTION_EXIT, 0)->code, 5);
+}
+
+static void is_manned_once_every_slot_had_its_worker_or_its_failure(void **state) {
+  (void)state;
+  happens(MP_EVENT_BEGIN);
+  assert_false(mp_roster_manned(&r));
+  is_ready(0);
+  is_ready(1);
+  assert_false(mp_roster_manned(&r));
+  crashes(2, 0);
+  assert_true(mp_roster_manned(&r));
+  sleep_until_alarm();
+  is_ready(2);
+  assert_true(mp_roster_manned(&r));
+}
+
+static void reloads_until_every_slot_is_new_or_one_cannot_be(void **state) {
+  (void)state;
+  serve();
+  assert_false(mp_roster_reloads(&r));
+  reloads(3);
+  assert_true(mp_roster_reloads(&r));
+  is_ready(3);
+  assert_true(mp_roster_reloads(&r));
+  crashes(nth(MP_ACTION_START, 0)->seat, 0);
+  assert_non_null(said(MP_FACT_MIXED));
+  assert_false(mp_roster_reloads(&r));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(the_others_start_when_the_first_is_ready),
@@ -816,12 +816,6 @@ int main(void) {
       TEST(a_stuck_worker_that_comes_back_in_time_lives),
       TEST(a_worker_stuck_while_it_boots_has_the_time_of_its_boot),
       TEST(a_stuck_worker_that_was_told_to_leave_is_not_waited_for),
-      TEST(a_pool_that_is_handed_over_retires_everybody_and_exits_0),
-      TEST(one_that_is_handed_over_while_it_reloads_drops_what_comes),
-      TEST(a_term_to_a_pool_that_is_handed_over_is_not_the_second),
-      TEST(with_one_try_the_first_death_ends_the_boot),
-      TEST(is_manned_once_every_slot_had_its_worker_or_its_failure),
-      TEST(reloads_until_every_slot_is_new_or_one_cannot_be),
       TEST(a_silent_worker_is_killed_when_its_time_and_a_second_are_over),
       TEST(a_silent_worker_is_not_killed_while_it_boots_or_without_a_timeout),
       TEST(a_silent_worker_that_is_said_to_be_stuck_is_told_once),
@@ -835,6 +829,12 @@ int main(void) {
       TEST(a_lifetime_counts_from_being_ready),
       TEST(a_worker_that_is_too_large_at_once_is_replaced_ever_more_slowly),
       TEST(a_killed_worker_that_does_not_die_makes_no_further_noise),
+      TEST(a_pool_that_is_handed_over_retires_everybody_and_exits_0),
+      TEST(one_that_is_handed_over_while_it_reloads_drops_what_comes),
+      TEST(a_term_to_a_pool_that_is_handed_over_is_not_the_second),
+      TEST(with_one_try_the_first_death_ends_the_boot),
+      TEST(is_manned_once_every_slot_had_its_worker_or_its_failure),
+      TEST(reloads_until_every_slot_is_new_or_one_cannot_be),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
