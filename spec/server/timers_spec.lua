@@ -207,7 +207,8 @@ describe("a timer", function()
   it("names a wrong argument", function()
     local body = s:get("/wrong").body
     assert.is_truthy(body:find("^[^\n]*more than 0 seconds[^\n]*\n[^\n]*function expected[^\n]*\n[^\n]*seconds from 0[^\n]*\n"
-      .. "[^\n]*once may be \"pool\"[^\n]*\n[^\n]*unknown option twice\n[^\n]*number expected[^\n]*\n[^\n]*seconds from 0[^\n]*$"), body)
+      .. "[^\n]*once may be \"pool\"[^\n]*\n[^\n]*unknown option twice\n[^\n]*number expected[^\n]*\n"
+      .. "[^\n]*seconds from 0[^\n]*$"), body)
   end)
 end)
 
