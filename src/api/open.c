@@ -89,8 +89,6 @@ static void open_worker(lua_State *L, const struct mp_api_setup *setup) {
 static void open_routes(lua_State *L) {
   lua_pushcfunction(L, mp_l_add_route);
   lua_setfield(L, -2, "add_route");
-  lua_pushcfunction(L, mp_l_clear_routes);
-  lua_setfield(L, -2, "clear_routes");
 }
 
 static void merge_into_core(lua_State *L) {
@@ -369,6 +367,7 @@ void mp_api_close(struct mp_api *api) {
   mp_strays_deinit(api);
   mp_calls_free(api);
   mp_routes_deinit(&api->routes);
+  mp_tree_clear(&api->tree, NULL, NULL);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
   free(api);
