@@ -113,7 +113,7 @@ static bool is_stopping(void) {
 static void do_retire(const struct mp_action *a) {
   struct process *p = &w.process[a->seat];
   HOLDS(p->lives && p->was_ready && !p->asked && !p->killed);
-  HOLDS(is_ready_in(p->slot, a->seat) || p->slot >= w.r.wanted || w.r.resting || w.event.kind == MP_EVENT_HAND_OVER);
+  HOLDS(is_ready_in(p->slot, a->seat) || p->slot >= w.r.wanted || w.r.resting || w.r.departing);
   p->asked = true;
 }
 
@@ -408,8 +408,8 @@ static void a_wish(void) {
 }
 
 static void an_end(void) {
-  w.stop_asked = true;
   static const enum mp_event_kind ends[] = {MP_EVENT_STOP, MP_EVENT_STOP_NOW, MP_EVENT_HAND_OVER};
+  w.stop_asked = true;
   tell((struct mp_event){.kind = ends[chance(3)]});
 }
 
@@ -487,6 +487,8 @@ static void comes_to_rest(void) {
   }
   if (w.exited) return;
   HOLDS(is_at_rest());
+  HOLDS(w.r.resting || mp_roster_manned(&w.r));
+  HOLDS(!mp_roster_reloads(&w.r));
   HOLDS(!again || (w.r.wanted == 3 && w.r.generation == w.r.newest && !w.r.resting));
   w.n_rests++;
 }
