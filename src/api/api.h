@@ -39,6 +39,7 @@ struct mp_api {
   struct mp_timer strays;  /* looks for what other processes left to this one */
   uint64_t lost_told_ms;   /* when a lost status was last logged with its advice */
   uint64_t next_id;        /* of requests */
+  uint64_t last_link;      /* of channels that threads know */
   char id_prefix[17];      /* random, one a worker */
   struct mp_list crews;    /* threads with Lua states of their own: that of offload, and a service each */
   struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */

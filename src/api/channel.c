@@ -22,10 +22,15 @@ struct mp_channel {
   struct mp_list dropped;   /* nobody will receive them: their values go at the next call */
   lua_Integer n_held, capacity, last_key;
   bool closed;
+  struct mp_channel_far far;
 };
 
 struct mp_channel *mp_channel_at(lua_State *L, int index) {
   return luaL_testudata(L, index, CHANNEL_NAME);
+}
+
+struct mp_channel_far *mp_channel_far(struct mp_channel *ch) {
+  return &ch->far;
 }
 
 static struct mp_channel *check_channel(lua_State *L) {
@@ -272,12 +277,15 @@ static int l_values(lua_State *L) {
 /* ---- the object ---- */
 
 /* What is held is still received; who waits to send or to receive goes on and hears of it. */
-static int l_close(lua_State *L) {
-  struct mp_channel *ch = check_channel(L);
-  if (ch->closed) return 0;
+void mp_channel_close(struct mp_channel *ch) {
+  if (ch->closed) return;
   ch->closed = true;
   mp_line_dismiss(&ch->senders);
   mp_line_dismiss(&ch->receivers);
+}
+
+static int l_close(lua_State *L) {
+  mp_channel_close(check_channel(L));
   return 0;
 }
 

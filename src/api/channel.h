@@ -7,10 +7,21 @@
 #define MP_API_CHANNEL_H
 
 #include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 struct mp_channel;
 
+/* What threads have of it (channel_link.h). All zero until it goes to one. */
+struct mp_channel_far {
+  uint64_t number; /* 0: none has heard of it */
+  unsigned jobs;   /* that carry it */
+  int states;      /* of threads that hold it; for a moment negative when one lets go before it was counted */
+};
+
 struct mp_channel *mp_channel_at(lua_State *L, int index); /* NULL: something else */
+struct mp_channel_far *mp_channel_far(struct mp_channel *ch);
+void mp_channel_close(struct mp_channel *ch); /* harmless when closed */
 
 /* Fills in `channel` of moonpool.core, which is at the top. */
 void mp_channel_open(lua_State *L);
