@@ -94,7 +94,8 @@ app:get("/wrong", function(_, res)
   ch:send(coroutine.create(print))
   local a, b, c = moonpool.offload(function(ch)
     local moonpool = require "moonpool"
-    return select(2, pcall(ch.receive, ch)), select(2, pcall(ch.send, ch, nil)), select(2, pcall(function() return moonpool.channel(1) end))
+    local function why(...) return select(2, pcall(...)) end
+    return why(ch.receive, ch), why(ch.send, ch, nil), why(function() return moonpool.channel(1) end)
   end, ch):wait()
   res:text(a .. "\n" .. b .. "\n" .. c)
 end)

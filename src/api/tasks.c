@@ -49,7 +49,7 @@ static int l_spawn(lua_State *L) {
 
 static int l_background(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
-  mp_spawn_task(L, 1, &mp_api_of(L)->scope, "background");
+  mp_spawn_task(L, 1, mp_api_background(L), "background");
   return 1;
 }
 

@@ -14,7 +14,7 @@ struct timer {
   struct mp_timer timer;
   struct mp_member member; /* of the worker's scope, as long as it may fire */
   struct mp_scope scope;   /* of the firing that runs */
-  struct mp_member firing; /* of the worker's scope, as long as that scope is not over */
+  struct mp_member firing; /* of the worker's scope or what requests have begun, as long as `scope` is not over */
   struct mp_line waiting;  /* for its next firing to be over */
   struct mp_api *api;      /* borrowed */
   uint64_t period_ms;      /* 0: it fires once */
@@ -104,9 +104,9 @@ static void on_function_end(struct mp_task *task, enum mp_outcome outcome, int n
 static void fire(struct timer *t) {
   struct mp_api *api = t->api;
   mp_scope_init(&t->scope, on_firing_over);
-  t->scope.parent = &api->scope;
+  t->scope.parent = t->of_request ? &api->begun : &api->scope;
   t->runs = true;
-  mp_scope_join(&api->scope, &t->firing);
+  mp_scope_join(t->scope.parent, &t->firing);
   struct mp_task *task = mp_task_new(&api->sched, &t->scope);
   if (!task) {
     mp_log(api->log, MP_LOG_ERROR, "app", "timer error: not enough memory");
@@ -187,7 +187,7 @@ static struct timer *new_timer(lua_State *L, const char *what) {
   struct timer *t = lua_newuserdatauv(L, sizeof *t, USER_VALUES);
   memset(t, 0, sizeof *t);
   t->api = mp_api_of(L);
-  t->of_request = mp_call_of_scope(t->api, mp_api_scope(L)) != NULL;
+  t->of_request = mp_api_background(L) == &t->api->begun;
   t->ended = true; /* until it is started */
   mp_list_init(&t->member.node);
   mp_list_init(&t->firing.node);

@@ -68,7 +68,8 @@ static void publish_counts(struct worker *w) {
   PUBLISH(connections, w->server.n_conns);
 }
 
-/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time. */
+/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time.
+ */
 static void say_spent(struct worker *w) {
   char word[40];
   int n = snprintf(word, sizeof word, "spent %llu\n", (unsigned long long)w->server.n_requests);
@@ -157,8 +158,9 @@ static void on_look(struct mp_timer *timer) {
 
 static void on_patience(struct mp_timer *timer) {
   struct worker *w = MP_CONTAINER(timer, struct worker, patience);
-  mp_log(w->log, MP_LOG_WARN, "worker", "not drained in time, cancelling what still runs in_flight=%u connections=%u",
-         w->server.n_held, w->server.n_conns);
+  mp_log(w->log, MP_LOG_WARN, "worker",
+         "not drained in time, cancelling what still runs in_flight=%u connections=%u background=%u", w->server.n_held,
+         w->server.n_conns, mp_api_in_background(w->api));
   stop(w);
 }
 
