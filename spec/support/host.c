@@ -1,5 +1,6 @@
 /* host.c - what the specs need of the system and Lua lacks: processes, signals, a clock.
  * The spec's own process becomes a subreaper, so that whatever a server leaves behind turns up as its child. */
+#include "oldkernel.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -42,6 +43,7 @@ struct start {
   const char *out, *err; /* borrowed; files to append to, NULL: inherited */
   const char *cwd;       /* borrowed; NULL: ours */
   lua_Integer nofile;    /* 0: as it is */
+  unsigned lacks;        /* bits: what the kernel does not know for it */
 };
 
 static int redirect(const char *path, int flags, int to) {
@@ -60,6 +62,7 @@ static int prepare_child(const struct start *s) {
     struct rlimit most = {(rlim_t)s->nofile, (rlim_t)s->nofile};
     if (setrlimit(RLIMIT_NOFILE, &most) < 0) return -1;
   }
+  if (s->lacks && become_old(s->lacks) < 0) return -1;
   return 0;
 }
 
@@ -84,8 +87,23 @@ static const char *text_field(lua_State *L, const char *name) {
   return luaL_optstring(L, -1, NULL); /* stays on the stack, so the text stays too */
 }
 
-/* start{ argv = {path, …}, env = {"K=v", …}, out = file, err = file, cwd = folder, nofile = n } -> pid
- * In a session of its own. */
+/* The field `lacks`: a list of names, see oldkernel.h. */
+static unsigned lacks_field(lua_State *L) {
+  unsigned bits = 0;
+  if (lua_getfield(L, 1, "lacks") == LUA_TTABLE) {
+    for (lua_Integer i = 1; lua_geti(L, -1, i) == LUA_TSTRING; i++, lua_pop(L, 1)) {
+      int lack = lack_named(lua_tostring(L, -1));
+      luaL_argcheck(L, lack >= 0, 1, lua_tostring(L, -1));
+      bits |= 1u << lack;
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return bits;
+}
+
+/* start{ argv = {path, …}, env = {"K=v", …}, out = file, err = file, cwd = folder, nofile = n, lacks = {name, …} } ->
+ * pid In a session of its own. */
 static int l_start(lua_State *L) {
   struct start s = {0};
   pid_t pid = -1;
@@ -96,6 +114,7 @@ static int l_start(lua_State *L) {
   s.cwd = text_field(L, "cwd");
   lua_getfield(L, 1, "nofile");
   s.nofile = luaL_optinteger(L, -1, 0);
+  s.lacks = lacks_field(L);
   lua_getfield(L, 1, "argv");
   s.argv = list_to_vector(L, lua_gettop(L));
   if (lua_getfield(L, 1, "env") != LUA_TNIL) s.env = list_to_vector(L, lua_gettop(L));
