@@ -42,13 +42,25 @@ struct start {
   char **argv, **env;    /* borrowed from the Lua stack; env NULL: inherited */
   const char *out, *err; /* borrowed; files to append to, NULL: inherited */
   const char *cwd;       /* borrowed; NULL: ours */
-  lua_Integer nofile;    /* 0: as it is */
-  unsigned lacks;        /* bits: what the kernel does not know for it */
+  int fds[8];            /* become 3 and so on */
+  int n_fds;
+  lua_Integer nofile; /* 0: as it is */
+  unsigned lacks;     /* bits: what the kernel does not know for it */
 };
 
 static int redirect(const char *path, int flags, int to) {
   int fd = open(path, flags | O_CLOEXEC, 0600);
   return fd < 0 || dup2(fd, to) < 0 ? -1 : 0;
+}
+
+/* By way of higher numbers, for they may stand in each other's place. */
+static int hand_down(const struct start *s) {
+  int moved[8];
+  for (int i = 0; i < s->n_fds; i++)
+    if ((moved[i] = fcntl(s->fds[i], F_DUPFD_CLOEXEC, 64)) < 0) return -1;
+  for (int i = 0; i < s->n_fds; i++)
+    if (dup2(moved[i], 3 + i) < 0) return -1;
+  return 0;
 }
 
 static int prepare_child(const struct start *s) {
@@ -58,6 +70,7 @@ static int prepare_child(const struct start *s) {
   if (s->out && redirect(s->out, O_WRONLY | O_CREAT | O_APPEND, 1) < 0) return -1;
   if (s->err && redirect(s->err, O_WRONLY | O_CREAT | O_APPEND, 2) < 0) return -1;
   if (s->cwd && chdir(s->cwd) < 0) return -1;
+  if (hand_down(s) < 0) return -1;
   if (s->nofile) {
     struct rlimit most = {(rlim_t)s->nofile, (rlim_t)s->nofile};
     if (setrlimit(RLIMIT_NOFILE, &most) < 0) return -1;
@@ -102,8 +115,22 @@ static unsigned lacks_field(lua_State *L) {
   return bits;
 }
 
-/* start{ argv = {path, …}, env = {"K=v", …}, out = file, err = file, cwd = folder, nofile = n, lacks = {name, …} } ->
- * pid In a session of its own. */
+static void read_fds(lua_State *L, struct start *s) {
+  if (lua_getfield(L, 1, "fds") == LUA_TTABLE) {
+    s->n_fds = (int)luaL_len(L, -1);
+    luaL_argcheck(L, s->n_fds <= 8, 1, "at most 8 fds");
+    for (int i = 0; i < s->n_fds; i++) {
+      lua_geti(L, -1, i + 1);
+      s->fds[i] = (int)luaL_checkinteger(L, -1);
+      lua_pop(L, 1);
+    }
+  }
+  lua_pop(L, 1);
+}
+
+/* start{ argv = {path, …}, env = {"K=v", …}, out = file, err = file, cwd = folder, nofile = n, fds = {n, …},
+ * lacks = {name, …} } -> pid
+ * In a session of its own. */
 static int l_start(lua_State *L) {
   struct start s = {0};
   pid_t pid = -1;
@@ -115,6 +142,7 @@ static int l_start(lua_State *L) {
   lua_getfield(L, 1, "nofile");
   s.nofile = luaL_optinteger(L, -1, 0);
   s.lacks = lacks_field(L);
+  read_fds(L, &s);
   lua_getfield(L, 1, "argv");
   s.argv = list_to_vector(L, lua_gettop(L));
   if (lua_getfield(L, 1, "env") != LUA_TNIL) s.env = list_to_vector(L, lua_gettop(L));

@@ -426,6 +426,8 @@ static int serve(struct worker *w) {
   if (code != 0) return code;
   mp_api_start(w->api);
   mp_loop_run(&w->loop);
+  w->loop.busy_since_ms = NULL; /* what is left to do has the time that leaving has */
+  PUBLISH(busy_since_ms, 0);
   return w->exit_code;
 }
 
@@ -444,7 +446,6 @@ static void close_all(struct worker *w) {
   mp_trust_free(&w->trust);
   mp_share_deinit(&w->share);
   w->loop.on_sleep = NULL;
-  w->loop.busy_since_ms = NULL;
   mp_loop_deinit(&w->loop);
   mp_shm_unmap(w->shm);
 }
