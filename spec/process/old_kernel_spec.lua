@@ -82,6 +82,7 @@ for kernel, names in pairs(lacks) do
     end
 
     it("tells how it ended", function()
+      assert.are.equal("2", proc.field(s:worker(), "Seccomp")) -- the filter is there
       says("/run/27", "exit 27 out")
       says("/signal", "killed by SIGKILL ")
       says("/all", "wrong 0")
@@ -135,7 +136,7 @@ end
 
 describe("on a kernel that does not keep the status of what is reaped (before 6.15)", function()
   it("a stolen status is lost, and never made up", function()
-    local s = server.start { app = app, lacks = { "pidfd_info" } }
+    local s = server.start { app = app, lacks = { "pidfd_info" }, files = { ["public/a.txt"] = "a" } }
     local body = s:get("/stolen").body
     assert.is_truthy(body:find " 0$", body) -- how many the thief gets is his luck
     if body:find "^true" then s:wait_log "the status of process %d+ %(sh%) was taken by something else" end

@@ -117,7 +117,8 @@ function M.launch(options)
 end
 
 -- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd,
--- fds (become 3, 4, …), binary, wrapper (words in front of it), open (its folder may be read by everybody);
+-- fds (become 3, 4, …), lacks (what the kernel does not know for it: names of support/oldkernel.h), binary,
+-- wrapper (words in front of it), open (its folder may be read by everybody);
 -- bare: addresses and workers are not given as flags, `workers` says how many there will be.
 function M.start(options)
   local s = M.launch(options)
