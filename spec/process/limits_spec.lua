@@ -233,7 +233,8 @@ describe("a process", function()
 
   it("gets no other word of its client in the environment (row 5)", function()
     local body = client.request(s.port, "GET", "/environment", { headers = {
-      "LD_PRELOAD: /tmp/forged", "ld-library-path: forged", "tracestate: forged=1", "Proxy: http://forged", "BASH_ENV: forged" } }).body
+      "LD_PRELOAD: /tmp/forged", "ld-library-path: forged", "tracestate: forged=1", "Proxy: http://forged",
+      "BASH_ENV: forged" } }).body
     assert.is_nil(body:find "forged", body)
     assert.is_nil(("\n" .. body):find "\nLD_", body)
     assert.is_nil(("\n" .. body):find "\nHTTP_PROXY", body)
