@@ -217,6 +217,26 @@ describe("an error that nobody took", function()
     once("/memory", "handler", "not enough memory", "handler error: not enough memory")
   end)
 
+  it("in on_error itself is one line more, and goes no further (row 13)", function()
+    local failing = server.start { app = [[
+      local moonpool = require "moonpool"
+      local app = moonpool.app()
+      local calls = 0
+      app:on_error(function(err)
+        calls = calls + 1
+        error("broke-itself after " .. tostring(err))
+      end)
+      app:get("/", function() error "broke-first" end)
+      app:get("/calls", function(_, res) res:text(calls .. " " .. moonpool.stats().errors.handler) end)
+      return app
+    ]] }
+    assert.are.equal(500, failing:get("/").status)
+    assert.are.equal(1, failing:count_log "handler error: .*broke%-first")
+    assert.are.equal(1, failing:count_log "on_error failed: .*broke%-itself after .*broke%-first")
+    assert.are.equal("1 1", failing:get("/calls").body)
+    failing:stop()
+  end)
+
   it("of the start is told once, and once to on_error of an app that is there", function()
     local failing = server.launch { app = [[
       local app = require "moonpool".app()
