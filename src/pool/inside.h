@@ -105,6 +105,7 @@ struct mp_pool {
   char *pid_file; /* owned; NULL: none is wanted */
   pid_t *earlier; /* owned: children that we had before we began */
   unsigned n_earlier;
+  int commons_fd, bell_fd; /* owned: what workers have in common (commons.h); the master does not look inside */
   int exit_code;
   bool proven; /* every slot had its worker once, or its failure */
   bool rereading, reread_again, over;
