@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -239,18 +240,20 @@ static int l_environ(lua_State *L) {
   return 1;
 }
 
+/* setxattr(path, name, value) */
+static int l_setxattr(lua_State *L) {
+  size_t len;
+  const char *value = luaL_checklstring(L, 3, &len);
+  if (setxattr(luaL_checkstring(L, 1), luaL_checkstring(L, 2), value, len, 0) < 0) return failed(L, errno);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 int luaopen_host(lua_State *L) {
-  static const luaL_Reg verbs[] = {{"start", l_start},
-                                   {"wait", l_wait},
-                                   {"kill", l_kill},
-                                   {"now", l_now},
-                                   {"sleep", l_sleep},
-                                   {"pid", l_pid},
-                                   {"subreaper", l_subreaper},
-                                   {"tempdir", l_tempdir},
-                                   {"readlink", l_readlink},
-                                   {"environ", l_environ},
-                                   {NULL, NULL}};
+  static const luaL_Reg verbs[] = {
+      {"start", l_start},       {"wait", l_wait},       {"kill", l_kill},           {"now", l_now},
+      {"sleep", l_sleep},       {"pid", l_pid},         {"subreaper", l_subreaper}, {"tempdir", l_tempdir},
+      {"readlink", l_readlink}, {"environ", l_environ}, {"setxattr", l_setxattr},   {NULL, NULL}};
   luaL_newlib(L, verbs);
   return 1;
 }
