@@ -22,7 +22,8 @@ struct mp_api {
   struct mp_server *server; /* borrowed; NULL before the first request */
   uint64_t started_ms;      /* of the loop's clock */
   struct mp_sched sched;
-  struct mp_scope scope;      /* the worker's own: background tasks, timers, detached processes */
+  struct mp_scope scope;      /* the worker's own (life.c) */
+  struct mp_scope begun;      /* in the background, by requests */
   struct mp_call *free_calls; /* owned */
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
@@ -43,6 +44,7 @@ struct mp_api {
   struct mp_timer strays;  /* looks for what other processes left to this one */
   uint64_t lost_told_ms;   /* when a lost status was last logged with its advice */
   uint64_t next_id;        /* of requests */
+  uint64_t last_link;      /* of channels that threads know */
   char id_prefix[17];      /* random, one a worker */
   struct mp_list crews;    /* threads with Lua states of their own: that of offload, and a service each */
   struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */
@@ -91,6 +93,9 @@ static inline struct mp_api *mp_api_of(lua_State *L) {
 /* The scope that what the running function starts joins: its task's, or the worker's. */
 struct mp_scope *mp_api_scope(lua_State *L);
 
+/* The scope that background tasks and detached processes of the running function join. */
+struct mp_scope *mp_api_background(lua_State *L);
+
 /* Starts a task in `scope` at the end of this turn: the function at `first` with what stands above it. Pushes the
  * task's object; raises when there is no memory. */
 struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, const char *what);
@@ -101,7 +106,9 @@ void mp_push_caller(lua_State *L);
 /* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
 
-/* open.c: after a request has ended, when the worker is stopping. */
+/* life.c */
+void mp_life_init(struct mp_api *api);
+/* After a request has ended, when the worker is stopping. */
 void mp_api_when_quiet(struct mp_api *api);
 
 /* dispatch.c */
