@@ -147,6 +147,7 @@ static int p_open(lua_State *L) {
   mp_coro_open(L);
   mp_searcher_open(L, api->setup.config);
   open_core(L, api);
+  mp_collector_open(L);
   lua_pushliteral(L, "GET");
   api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
@@ -356,6 +357,7 @@ void mp_api_stop(struct mp_api *api) {
 }
 
 void mp_api_close(struct mp_api *api) {
+  api->closing = true;
   mp_crews_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
