@@ -50,7 +50,9 @@ struct mp_api {
   struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */
   struct mp_topics *topics; /* owned; NULL before anything was published or subscribed to */
   struct mp_soon quiet;    /* after mp_api_stop: all that was cancelled has ended */
-  bool stopped, stopping;
+  bool stopped, stopping, closing;
+  bool cycle_over; /* of the collector, since its pause was set */
+  int pause;       /* the one that we have set */
   bool retiring; /* a drain has begun: the worker's own timers fire no more */
 };
 
@@ -186,6 +188,10 @@ void mp_call_forget_kept(struct mp_call *call);
 void mp_request_body_open(lua_State *L);
 /* Raises { status, message }. */
 int mp_raise_status(lua_State *L, int status, const char *message);
+
+/* collector.c: when Lua's collector runs. */
+void mp_collector_open(lua_State *L);
+void mp_collector_tune(struct mp_api *api); /* after a cycle, not from within Lua */
 
 /* sink.c: closes what the request has not saved. */
 void mp_call_drop_sinks(struct mp_call *call);

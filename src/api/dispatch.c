@@ -39,6 +39,7 @@ static void give_call_back(struct mp_call *call) {
   call->next = api->free_calls;
   api->free_calls = call;
   api->n_calls--;
+  if (api->cycle_over) mp_collector_tune(api);
   mp_api_when_quiet(api);
 }
 

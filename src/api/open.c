@@ -151,6 +151,7 @@ static int p_open(lua_State *L) {
   mp_coro_open(L);
   mp_searcher_open(L, api->setup.config);
   open_core(L, api);
+  mp_collector_open(L);
   lua_pushliteral(L, "GET");
   api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
@@ -247,6 +248,7 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
 }
 
 void mp_api_close(struct mp_api *api) {
+  api->closing = true;
   mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);

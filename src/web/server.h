@@ -11,6 +11,7 @@
 
 #include "http/body.h"
 #include "http/forwarded.h"
+#include "http/memo.h"
 #include "http/reply.h"
 #include "io/files.h"
 #include "io/listener.h"
@@ -78,6 +79,8 @@ struct mp_server_config {
   const struct mp_trust *trust; /* borrowed: outlives the server; NULL: no proxy is believed */
 };
 
+enum { MP_MEMOS = 16 /* kinds of clients whose field lines are remembered */ };
+
 /* One listening socket. */
 struct mp_door {
   struct mp_listener listener;
@@ -107,6 +110,8 @@ struct mp_server {
   struct mp_exchange *told;    /* held by the room above: their waits end although their answers have ended */
   struct mp_exchange *current; /* inside on_request: its head still borrows the bytes just read; else NULL */
   struct mp_lent lent;
+  struct mp_head_memo memos[MP_MEMOS];
+  uint8_t memo, next_memo;  /* the one that was of use last; the one to be overwritten */
   struct mp_files files;    /* those that were sent lately */
   struct mp_buf spare;      /* owned: memory for the next answers, so that idle connections hold none */
   struct mp_packer *packer; /* owned: kept for the next answer that is packed; NULL: none yet */

@@ -84,19 +84,38 @@ static void begin_request(struct mp_conn *c, struct mp_exchange *ex, struct mp_s
   hand_up(c, ex, head);
 }
 
+static void remember_head(struct mp_conn *c, const struct mp_exchange *ex, const char *bytes, size_t used) {
+  struct mp_server *server = c->server;
+  if (!mp_memo_keep(&server->memos[server->next_memo], &ex->head, bytes, used)) return;
+  c->memo = server->memo = server->next_memo;
+  server->next_memo = (uint8_t)((server->next_memo + 1) % MP_MEMOS);
+}
+
+static enum mp_verdict read_head(struct mp_conn *c, struct mp_exchange *ex, size_t *used, struct mp_refusal *why) {
+  struct mp_slice bytes = mp_conn_at_hand(c);
+  const struct mp_http_limits *limits = &c->server->config.limits;
+  if (c->scan.at == 0 && mp_memo_recall(&c->server->memos[c->memo], &ex->head, bytes.at, bytes.len, limits, used)) {
+    c->server->memo = c->memo;
+    return MP_DONE;
+  }
+  enum mp_verdict verdict = mp_head_parse(&ex->head, &c->scan, bytes.at, bytes.len, limits, used, why);
+  if (verdict == MP_DONE)
+    remember_head(c, ex, bytes.at + 2 * (size_t)c->scan.skipped, *used - 2 * (size_t)c->scan.skipped);
+  return verdict;
+}
+
 static bool next_request(struct mp_conn *c) {
   static const struct mp_refusal no_memory = {503, "out of memory"};
   struct mp_exchange *ex = mp_exchange_borrow(c->server);
-  struct mp_slice bytes = mp_conn_at_hand(c);
   struct mp_refusal why = {0};
   size_t used = 0;
   if (!ex) {
     mp_conn_refuse_unread(c, no_memory, false);
     return false;
   }
-  switch (mp_head_parse(&ex->head, &c->scan, bytes.at, bytes.len, &c->server->config.limits, &used, &why)) {
+  switch (read_head(c, ex, &used, &why)) {
   case MP_DONE:
-    begin_request(c, ex, mp_slice(bytes.at, used));
+    begin_request(c, ex, mp_slice(mp_conn_at_hand(c).at, used));
     return true;
   case MP_REFUSE:
     mp_exchange_give_back(ex);
