@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 struct end {
   struct mp_stream stream;
@@ -389,6 +390,69 @@ static void says_why_it_cannot_listen(void **state) {
   assert_refused("unix:/nope/x", -ENOENT, "cannot listen on unix:/nope/x: no such file or directory");
 }
 
+/* The bits and the group of what a path with these options makes. */
+static struct stat made_by(const char *options, mode_t mask) {
+  char address[120], path[108];
+  struct stat st;
+  snprintf(address, sizeof address, "%s%s", socket_address(), options);
+  unlink(socket_path());
+  mode_t before = umask(mask);
+  int fd = listen_on(address);
+  umask(before);
+  assert_int_equal(lstat(socket_path(), &st), 0);
+  assert_true(mp_listen_path(address, path, sizeof path));
+  assert_string_equal(path, socket_path());
+  close(fd);
+  close(listen_on(address)); /* stale now */
+  unlink(path);
+  return st;
+}
+
+static void a_local_socket_gets_its_mode_and_its_group(void **state) {
+  char mine[40];
+  (void)state;
+  assert_int_equal(made_by("", 022).st_mode & 0777, 0755);
+  assert_int_equal(made_by("?mode=660", 077).st_mode & 0777, 0660);
+  assert_int_equal(made_by("?mode=0600", 0).st_mode & 0777, 0600);
+  assert_int_equal(made_by("?mode=666", 022).st_mode & 0777, 0666);
+  snprintf(mine, sizeof mine, "?group=%u", (unsigned)getgid());
+  assert_int_equal(made_by(mine, 022).st_mode & 0777, 0770);
+  snprintf(mine, sizeof mine, "?mode=620&group=%u", (unsigned)getgid());
+  struct stat st = made_by(mine, 022);
+  assert_int_equal(st.st_mode & 0777, 0620);
+  assert_int_equal(st.st_gid, getgid());
+}
+
+static void wrong_options_of_a_local_socket_make_none(void **state) {
+  static const char *const wrong[] = {"?",        "?mode", "?mode=",     "?mode=8", "?mode=1000", "?mode=660x",
+                                      "?mode=-1", "?x=1",  "?mode=660&", "?group=", "?b"};
+  char address[120], why[256];
+  (void)state;
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(address, sizeof address, "%s%s", socket_address(), wrong[i]);
+    assert_int_equal(mp_listen(address, 16, why, sizeof why), -EINVAL);
+    assert_non_null(strstr(why, "mode=OCTAL"));
+    assert_int_equal(access(socket_path(), F_OK), -1);
+  }
+  snprintf(address, sizeof address, "%s?group=no such group", socket_address());
+  assert_int_equal(mp_listen(address, 16, why, sizeof why), -ENOENT);
+  assert_non_null(strstr(why, "there is no such group"));
+  assert_int_equal(access(socket_path(), F_OK), -1);
+}
+
+static void an_abstract_name_makes_no_file(void **state) {
+  char address[80], name[128], why[256], path[108];
+  snprintf(address, sizeof address, "unix:@io_stream.%d", (int)getpid());
+  int fd = listen_on(address);
+  assert_string_equal(name_of(fd, name), address);
+  assert_false(mp_listen_path(address, path, sizeof path));
+  assert_int_equal(mp_listen(address, 16, why, sizeof why), -EADDRINUSE);
+  serve_one(*state, fd);
+  close(listen_on(address)); /* free again, with nothing left behind */
+  assert_int_equal(mp_listen("unix:@", 16, why, sizeof why), -EINVAL);
+  assert_int_equal(mp_listen("unix:@a?mode=660", 16, why, sizeof why), -EINVAL);
+}
+
 static void replaces_a_stale_socket_and_nothing_else(void **state) {
   char why[256];
   (void)state;
@@ -441,6 +505,9 @@ int main(void) {
       LOOP_TEST(names_where_it_listens),
       LOOP_TEST(adopts_a_descriptor),
       LOOP_TEST(says_why_it_cannot_listen),
+      LOOP_TEST(a_local_socket_gets_its_mode_and_its_group),
+      LOOP_TEST(wrong_options_of_a_local_socket_make_none),
+      LOOP_TEST(an_abstract_name_makes_no_file),
       LOOP_TEST(replaces_a_stale_socket_and_nothing_else),
       LOOP_TEST(posts_signals_on_the_loop),
   };

@@ -10,7 +10,7 @@ static enum mp_coding for_fields(const char *first, const char *second) {
   struct mp_field fields[] = {{MP_SLICE("accept-encoding"), mp_slice(first, strlen(first))},
                               {MP_SLICE("Accept-Encoding"), mp_slice(second, strlen(second))}};
   struct mp_head head = {.fields = fields, .n_fields = 2};
-  return mp_coding_accepted(&head);
+  return mp_packing_accepted(&head);
 }
 
 static enum mp_coding for_field(const char *value) {
@@ -35,6 +35,9 @@ static void the_client_s_weights_decide(void **state) {
   assert_int_equal(for_field("br;q=0, gzip;q=0, *"), MP_CODING_DEFLATE);
   assert_int_equal(for_field("*;q=0"), MP_CODING_NONE);
   assert_int_equal(for_fields("identity;q=0", "gzip"), MP_CODING_GZIP);
+  assert_int_equal(for_field("gzip;q=0.3, br;q=0, deflate;q=0, *;q=0.5"), MP_CODING_NONE);
+  assert_int_equal(for_field("identity;q=0, *;q=0"), MP_CODING_NONE);
+  assert_int_equal(for_field("gzip;q=0.001"), MP_CODING_GZIP);
 }
 
 static void a_malformed_weight_is_none(void **state) {

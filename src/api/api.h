@@ -23,6 +23,7 @@ struct mp_api {
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
+  uint64_t most_body;                  /* the largest that any route takes, where it says so itself */
   int get_ref;                         /* the string "GET" */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;

@@ -48,7 +48,8 @@ int mp_pool_listen(struct mp_pool *pool) {
 
 /* A unix socket that we made leaves no name behind; one that was handed to us is not ours to remove. */
 static void remove_name(const char *address) {
-  if (address && strncmp(address, "unix:", 5) == 0) unlink(address + 5);
+  char path[128];
+  if (address && mp_listen_path(address, path, sizeof path)) unlink(path);
 }
 
 void mp_pool_stop_listening(struct mp_pool *pool) {

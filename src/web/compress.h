@@ -7,6 +7,7 @@
 #ifndef MP_WEB_COMPRESS_H
 #define MP_WEB_COMPRESS_H
 
+#include "http/coding.h"
 #include "http/reply.h"
 
 enum {
@@ -14,13 +15,11 @@ enum {
   MP_PACK_MOST = 1024 * 1024 /* a larger whole answer would hold the loop too long */
 };
 
-enum mp_coding { MP_CODING_NONE, MP_CODING_GZIP, MP_CODING_DEFLATE, MP_CODING_BROTLI };
-
 /* The state of one stream under way. */
 struct mp_packer;
 
 /* The one the client likes best among those that are built in. */
-enum mp_coding mp_coding_accepted(const struct mp_head *head);
+enum mp_coding mp_packing_accepted(const struct mp_head *head);
 
 /* Whether an answer of `length` bytes (or MP_LENGTH_UNKNOWN) is of a kind that is packed, whoever asks for it. */
 bool mp_reply_is_packable(const struct mp_reply *reply, uint64_t length);

@@ -166,10 +166,6 @@ static enum mp_verdict wait_for_body(struct mp_exchange *ex, struct mp_refusal *
   return MP_MORE;
 }
 
-static bool is_too_long(const struct mp_exchange *ex) {
-  return ex->head.body == MP_BODY_LENGTH && ex->head.content_length > ex->max_body;
-}
-
 static enum mp_verdict next_piece(struct mp_exchange *ex, struct mp_slice *piece, struct mp_refusal *why) {
   struct mp_conn *c = ex->conn;
   struct mp_slice bytes = mp_conn_at_hand(c);
@@ -195,7 +191,7 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
   }
   if (!ex->conn || ex->conn->stream.closing) return refuse_reading(ex, why, 400, "the client went away");
   if (ex->reply.ended) return refuse_reading(ex, why, 400, "the answer has ended");
-  if (is_too_long(ex)) return refuse_reading(ex, why, 413, "the body is too large");
+  if (mp_exchange_is_too_long(ex)) return refuse_reading(ex, why, 413, "the body is too large");
   if (ex->body.total == 0) ex->body.most = ex->max_body;
   return next_piece(ex, piece, why);
 }
@@ -264,7 +260,7 @@ static int choose_coding(struct mp_exchange *ex, uint64_t length, enum mp_coding
   *coding = MP_CODING_NONE;
   mp_reply_forget_identity(&ex->reply);
   if (!packable) return 0;
-  *coding = mp_coding_accepted(&ex->head);
+  *coding = mp_packing_accepted(&ex->head);
   return mp_reply_varies(&ex->reply);
 }
 
@@ -473,6 +469,11 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   if (c && c->ex == ex) c->ex = NULL;
   if (ex->block_cap > KEPT_MOST) drop_block(ex);
   mp_exchange_give_back(ex);
+}
+
+void mp_exchange_set_time(struct mp_exchange *ex, uint64_t ms) {
+  ex->request_ms = ms;
+  if (ex->conn) mp_conn_touch(ex->conn);
 }
 
 struct mp_client mp_exchange_client(const struct mp_exchange *ex) {

@@ -1,5 +1,5 @@
 #include "web/static.h"
-#include "http/bytes.h"
+#include "http/coding.h"
 #include "http/conditional.h"
 #include "http/mime.h"
 #include "http/status.h"
@@ -79,52 +79,21 @@ int mp_static_status(int err) {
 
 /* ---- packed forms (RFC 9110 12.5.3) ---- */
 
-static const struct mp_slice codings[MP_FILE_FORMS] = {{"identity", 8}, {"gzip", 4}, {"br", 2}};
+static const enum mp_coding codings[MP_FILE_FORMS] = {MP_CODING_NONE, MP_CODING_GZIP, MP_CODING_BROTLI};
 
-/* The quality that an element "coding;q=0.5" asks for, in thousandths; -1: malformed. */
-static int quality_of(struct mp_slice parameters) {
-  struct mp_slice s = mp_slice_trim(parameters);
-  if (s.len == 0) return 1000;
-  if (s.at[0] != ';') return -1;
-  s = mp_slice_trim(mp_slice(s.at + 1, s.len - 1));
-  if (s.len < 3 || (s.at[0] | 0x20) != 'q' || s.at[1] != '=') return -1;
-  int quality = 0, digit = 1000;
-  for (size_t i = 2; i < s.len && digit > 0; i++) {
-    if (s.at[i] == '.' && i == 3) continue;
-    if (!mp_byte_is(s.at[i], MP_BYTE_DIGIT)) return -1;
-    quality += digit * (s.at[i] - '0');
-    digit /= 10;
-  }
-  return quality > 1000 ? -1 : quality;
-}
-
-static void weigh_element(struct mp_slice element, int quality[MP_FILE_FORMS], int *any) {
-  size_t n = 0;
-  while (n < element.len && mp_byte_is(element.at[n], MP_BYTE_TOKEN)) n++;
-  struct mp_slice name = mp_slice(element.at, n);
-  int wanted = quality_of(mp_slice(element.at + n, element.len - n));
-  if (wanted < 0) return;
-  if (mp_slice_is(name, MP_SLICE("*"))) *any = wanted;
-  if (mp_slice_is_nocase(name, MP_SLICE("x-gzip"))) name = codings[MP_FILE_GZIP];
-  for (int i = 0; i < MP_FILE_FORMS; i++)
-    if (mp_slice_is_nocase(name, codings[i])) quality[i] = wanted;
-}
-
-/* The form the client likes best; brotli before gzip before none where it does not care. Where it wants none of them,
- * as it is: that is allowed, and better than nothing. */
 static enum mp_file_form choose_form(const struct mp_head *head, const struct mp_asset *asset) {
-  int quality[MP_FILE_FORMS] = {-1, -1, -1}, any = 0, best = MP_FILE_PLAIN;
-  if (!asset->has[MP_FILE_GZIP] && !asset->has[MP_FILE_BROTLI]) return MP_FILE_PLAIN;
-  for (unsigned i = 0; i < head->n_fields; i++) {
-    struct mp_slice list = head->fields[i].value, element;
-    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("Accept-Encoding"))) continue;
-    while (mp_list_next(&list, &element)) weigh_element(element, quality, &any);
-  }
-  for (int i = 0; i < MP_FILE_FORMS; i++)
-    if (quality[i] < 0) quality[i] = i == MP_FILE_PLAIN && any == 0 ? 1 : any; /* identity is last, but never out */
+  unsigned offered = 0;
   for (int i = 1; i < MP_FILE_FORMS; i++)
-    if (asset->has[i] && quality[i] > 0 && quality[i] >= quality[best]) best = i;
-  return best;
+    if (asset->has[i]) offered |= MP_CODING_BIT(codings[i]);
+  if (offered == 0) return MP_FILE_PLAIN;
+  switch (mp_coding_accepted(head, offered)) {
+  case MP_CODING_GZIP:
+    return MP_FILE_GZIP;
+  case MP_CODING_BROTLI:
+    return MP_FILE_BROTLI;
+  default:
+    return MP_FILE_PLAIN;
+  }
 }
 
 /* ---- fields ---- */
@@ -199,7 +168,7 @@ static int add_description(const struct mp_static *plan, struct mp_reply *reply,
   int err = add_line_unless_set(reply, MP_SLICE("X-Content-Type-Options"), MP_SLICE("nosniff"));
   if (err == 0 && plan->ranges.n < 2) err = add_line_unless_set(reply, MP_SLICE("Content-Type"), plan->type);
   if (err == 0 && plan->form != MP_FILE_PLAIN)
-    err = mp_reply_set(reply, MP_SLICE("Content-Encoding"), codings[plan->form]);
+    err = mp_reply_set(reply, MP_SLICE("Content-Encoding"), mp_coding_name(codings[plan->form]));
   if (err == 0 && o->download.at) err = add_download(reply, o->download);
   return err;
 }
