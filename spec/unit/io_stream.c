@@ -154,6 +154,38 @@ static void queues_what_the_kernel_does_not_take(void **state) {
   free(got);
 }
 
+static void sends_what_it_does_not_own_and_keeps_what_has_to_wait(void **state) {
+  enum { WHOLE = 3 << 20, HEAD = 100 };
+  struct fixture *f = *state;
+  struct end end;
+  char *bytes = malloc(HEAD + WHOLE), *lent = malloc(WHOLE), *got = malloc(HEAD + WHOLE);
+  size_t len = 0;
+  ssize_t n;
+  int peer = open_pair(f, &end);
+  for (size_t i = 0; i < HEAD + WHOLE; i++) bytes[i] = (char)(i * 31 + i / 977);
+  memcpy(lent, bytes + HEAD, WHOLE);
+  assert_int_equal(mp_stream_write(&end.stream, mp_slice(bytes, 40)), 0);
+  mp_stream_flush_with(&end.stream, mp_slice(bytes + 40, HEAD - 40));
+  assert_int_equal(mp_stream_queued(&end.stream), 0);
+  mp_stream_flush_with(&end.stream, mp_slice(lent, WHOLE));
+  memset(lent, 0, WHOLE); /* it was lent for the call */
+  assert_true(mp_stream_queued(&end.stream) > WHOLE / 2);
+  while (len < HEAD + WHOLE) {
+    uv_run(&f->loop.uv, UV_RUN_NOWAIT);
+    while ((n = recv(peer, got + len, HEAD + WHOLE - len, MSG_DONTWAIT)) > 0) len += (size_t)n;
+  }
+  assert_memory_equal(got, bytes, HEAD + WHOLE);
+  assert_true(turn_until(&f->loop, &end.drained, 5000));
+  close(peer);
+  mp_stream_flush_with(&end.stream, MP_SLICE("a"));
+  mp_stream_flush_with(&end.stream, MP_SLICE("b"));
+  assert_true(turn_until(&f->loop, &end.broken, 5000));
+  close_end(f, &end);
+  free(bytes);
+  free(lent);
+  free(got);
+}
+
 static void half_closes_at_once_when_nothing_is_queued(void **state) {
   struct fixture *f = *state;
   struct end end;
@@ -495,6 +527,7 @@ int main(void) {
       LOOP_TEST(may_close_while_reading),
       LOOP_TEST(sends_nothing_before_the_flush),
       LOOP_TEST(queues_what_the_kernel_does_not_take),
+      LOOP_TEST(sends_what_it_does_not_own_and_keeps_what_has_to_wait),
       LOOP_TEST(half_closes_at_once_when_nothing_is_queued),
       LOOP_TEST(tells_later_that_it_is_broken),
       LOOP_TEST(says_nothing_after_close),

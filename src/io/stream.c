@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Bytes on their way: what uv_try_write left over. */
@@ -152,6 +153,19 @@ static int write_now(struct mp_stream *stream) {
   return 0;
 }
 
+/* `out` and these bytes by one call. 0 or -errno. */
+static int write_both(struct mp_stream *stream, struct mp_slice bytes) {
+  size_t len = mp_buf_len(&stream->out);
+  struct iovec both[2] = {{len ? mp_buf_at(&stream->out) : NULL, len}, {(char *)(uintptr_t)bytes.at, bytes.len}};
+  ssize_t n;
+  do n = writev(mp_stream_fd(stream), both, 2);
+  while (n < 0 && errno == EINTR);
+  if (n < 0 && errno != EAGAIN) return -errno;
+  size_t sent = n < 0 ? 0 : (size_t)n, of_out = sent < len ? sent : len;
+  if (of_out) mp_buf_take(&stream->out, of_out);
+  return mp_buf_add(&stream->out, bytes.at + (sent - of_out), bytes.len - (sent - of_out));
+}
+
 static void on_uv_written(uv_write_t *req, int status);
 
 /* What is left in `out` moves to a write that waits for the socket. 0 or -errno. */
@@ -206,6 +220,16 @@ void mp_stream_flush(struct mp_stream *stream) {
   if (stream->err) mp_buf_free(&stream->out);
   if (stream->closing || is_writing(stream) || mp_buf_len(&stream->out) == 0) return;
   push_or_break(stream);
+}
+
+void mp_stream_flush_with(struct mp_stream *stream, struct mp_slice bytes) {
+  if (stream->err) mp_buf_free(&stream->out);
+  if (stream->err || stream->closing || MP_BUG(is_writing(stream))) return;
+  int err = write_both(stream, bytes);
+  if (err == 0 && mp_buf_len(&stream->out) > 0) err = write_later(stream);
+  if (err == 0) return;
+  drop_out(stream, err);
+  tell_broken_later(stream);
 }
 
 size_t mp_stream_queued(const struct mp_stream *stream) {

@@ -58,6 +58,10 @@ int mp_stream_write(struct mp_stream *stream, struct mp_slice bytes);
  * posts. on_drained is only called for what did not go out at once. */
 void mp_stream_flush(struct mp_stream *stream);
 
+/* The same with these bytes behind `out`, while nothing waits for the socket: they are copied only as far as the kernel
+ * does not take them now. */
+void mp_stream_flush_with(struct mp_stream *stream, struct mp_slice bytes);
+
 /* Bytes not yet with the kernel. */
 size_t mp_stream_queued(const struct mp_stream *stream);
 

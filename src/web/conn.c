@@ -95,6 +95,14 @@ void mp_conn_flush(struct mp_conn *c) {
   if (mp_buf_len(&c->stream.out) == 0) lend_back(c);
 }
 
+void mp_conn_flush_with(struct mp_conn *c, struct mp_slice bytes) {
+  if (c->stream.closing) return;
+  mp_stream_flush_with(&c->stream, bytes);
+  size_t queued = mp_stream_queued(&c->stream);
+  if (queued) note_backlog(c, queued);
+  if (mp_buf_len(&c->stream.out) == 0) lend_back(c);
+}
+
 void mp_conn_moved(struct mp_conn *c) {
   size_t queued = mp_stream_queued(&c->stream);
   c->moved = true;

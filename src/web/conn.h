@@ -100,6 +100,9 @@ struct mp_buf *mp_conn_out(struct mp_conn *conn);
 /* Hands what is queued to the kernel. */
 void mp_conn_flush(struct mp_conn *conn);
 
+/* The same with these bytes behind it, not copied unless they have to wait; while there is no backlog. */
+void mp_conn_flush_with(struct mp_conn *conn, struct mp_slice bytes);
+
 /* The kernel took bytes of a file, or its queue holds some of them. */
 void mp_conn_moved(struct mp_conn *conn);
 

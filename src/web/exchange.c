@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 enum {
+  UNCOPIED_LEAST = 8 * 1024,
   KEPT_MOST = 8 * 1024,    /* bytes of one recycled exchange's buffers, each */
   PACKED_KEPT = 64 * 1024, /* and of a server's buffer for packing */
   BLOCK_LEAST = 1024
@@ -320,15 +321,29 @@ static int may_begin(const struct mp_exchange *ex) {
   return err == 0 && ex->reply.head_sent ? -EALREADY : err;
 }
 
+/* A large body goes to the kernel from where it is; small ones are gathered with their heads, and with other answers.
+ */
+static bool goes_uncopied(const struct mp_exchange *ex, size_t len) {
+  return len >= UNCOPIED_LEAST && !ex->conn->backlog && !ex->reply.bodiless && ex->reply.left == len;
+}
+
 static int send_whole(struct mp_exchange *ex, struct mp_slice body) {
   struct mp_buf *out = mp_conn_out(ex->conn);
   size_t before = mp_buf_len(out);
   int err = send_head(ex, body.len, true);
-  if (err == 0) err = mp_reply_body(&ex->reply, out, body);
+  bool uncopied = err == 0 && goes_uncopied(ex, body.len);
+  if (uncopied)
+    ex->reply.left = 0;
+  else if (err == 0)
+    err = mp_reply_body(&ex->reply, out, body);
   if (err == 0) err = mp_reply_end(&ex->reply, out);
   if (err < 0) return take_back(out, before, err);
   if (!ex->reply.bodiless) ex->body_sent = body.len;
-  appended(ex, before);
+  if (uncopied)
+    mp_conn_flush_with(ex->conn, body);
+  else
+    mp_conn_appended(ex->conn, before);
+  mp_conn_touch(ex->conn);
   answered(ex);
   return 0;
 }

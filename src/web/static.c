@@ -98,8 +98,11 @@ static enum mp_file_form choose_form(const struct mp_head *head, const struct mp
 
 /* ---- fields ---- */
 
-/* Kept with the form: they are the same in every answer. A packed form is another representation, so its tag differs
- * even where size and time are the same (RFC 9110 8.8.3.3). */
+#define ACCEPTS "Accept-Ranges: bytes\r\n"
+#define NOSNIFF "X-Content-Type-Options: nosniff\r\n"
+
+/* Kept with the form, for they are the same in every answer: first the validators, then what only 200 has. A packed
+ * form is another representation, so its tag differs even where size and time are the same (RFC 9110 8.8.3.3). */
 static int make_note(struct mp_asset *asset, enum mp_file_form form) {
   const struct mp_source *file = &asset->forms[form];
   char text[MP_ETAG_SIZE];
@@ -107,7 +110,7 @@ static int make_note(struct mp_asset *asset, enum mp_file_form form) {
   static const char *const marks[MP_FILE_FORMS] = {"", "-gz", "-br"};
   struct mp_date date = {.at = -1};
   mp_date_set(&date, file->modified.tv_sec);
-  return mp_buf_addf(&asset->note[form], "ETag: %.*s%s\"\r\nLast-Modified: %s\r\n", (int)etag.len - 1, etag.at,
+  return mp_buf_addf(&asset->note[form], "ETag: %.*s%s\"\r\nLast-Modified: %s\r\n" ACCEPTS, (int)etag.len - 1, etag.at,
                      marks[form], date.text);
 }
 
@@ -118,12 +121,16 @@ static struct mp_slice etag_of(const struct mp_asset *asset, enum mp_file_form f
   return mp_slice(note.at + 6, (size_t)(end - note.at) - 6);
 }
 
-/* A date in the future is not sent (RFC 9110 8.8.2.1), and the tag is enough. */
-static struct mp_slice validators_of(const struct mp_asset *asset, enum mp_file_form form, time_t now) {
+/* With `all`, what only 200 has, too. A date in the future is not sent (RFC 9110 8.8.2.1), and the tag is enough. */
+static int add_note(struct mp_reply *reply, const struct mp_asset *asset, enum mp_file_form form, bool all,
+                    time_t now) {
   struct mp_slice note = mp_buf_slice(&asset->note[form]);
-  if (asset->forms[form].modified.tv_sec <= now) return note;
+  size_t accepts = sizeof ACCEPTS - 1, validators = note.len - accepts;
+  if (asset->forms[form].modified.tv_sec <= now)
+    return mp_reply_add_line(reply, mp_slice(note.at, all ? note.len : validators));
   const char *end = memchr(note.at, '\n', note.len);
-  return mp_slice(note.at, (size_t)(end + 1 - note.at));
+  int err = mp_reply_add_line(reply, mp_slice(note.at, (size_t)(end + 1 - note.at)));
+  return err == 0 && all ? mp_reply_add_line(reply, mp_slice(note.at + validators, accepts)) : err;
 }
 
 static int add_line_unless_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice value) {
@@ -163,10 +170,28 @@ static int add_vary(struct mp_reply *reply, const struct mp_asset *asset) {
   return mp_reply_add_line(reply, MP_SLICE("Vary: Accept-Encoding\r\n"));
 }
 
+/* Where nobody has set a field before. The type was checked where it came from. */
+static int add_type(struct mp_reply *reply, struct mp_slice type) {
+  struct mp_slice name = MP_SLICE(NOSNIFF "Content-Type: ");
+  char *to = mp_buf_room(&reply->fields, name.len + type.len + 2);
+  if (!to) return -ENOMEM;
+  memcpy(to, name.at, name.len);
+  memcpy(to + name.len, type.at, type.len);
+  memcpy(to + name.len + type.len, "\r\n", 2);
+  mp_buf_grew(&reply->fields, name.len + type.len + 2);
+  return 0;
+}
+
 /* What describes the content: not for 304 (RFC 9110 15.4.5). */
-static int add_description(const struct mp_static *plan, struct mp_reply *reply, const struct mp_static_options *o) {
-  int err = add_line_unless_set(reply, MP_SLICE("X-Content-Type-Options"), MP_SLICE("nosniff"));
-  if (err == 0 && plan->ranges.n < 2) err = add_line_unless_set(reply, MP_SLICE("Content-Type"), plan->type);
+static int add_description(const struct mp_static *plan, struct mp_reply *reply, const struct mp_static_options *o,
+                           bool untouched) {
+  int err;
+  if (untouched && plan->ranges.n < 2)
+    err = add_type(reply, plan->type);
+  else
+    err = add_line_unless_set(reply, MP_SLICE("X-Content-Type-Options"), MP_SLICE("nosniff"));
+  if (err == 0 && !untouched && plan->ranges.n < 2)
+    err = add_line_unless_set(reply, MP_SLICE("Content-Type"), plan->type);
   if (err == 0 && plan->form != MP_FILE_PLAIN)
     err = mp_reply_set(reply, MP_SLICE("Content-Encoding"), mp_coding_name(codings[plan->form]));
   if (err == 0 && o->download.at) err = add_download(reply, o->download);
@@ -187,20 +212,19 @@ static int add_range(const struct mp_static *plan, struct mp_reply *reply) {
 static void remove_others(struct mp_reply *reply) {
   static const struct mp_slice names[] = {
       {"ETag", 4}, {"Last-Modified", 13}, {"Accept-Ranges", 13}, {"Content-Length", 14}};
-  if (mp_buf_len(&reply->fields) == 0) return;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) (void)mp_reply_remove(reply, names[i]);
 }
 
 static int add_fields(const struct mp_static *plan, struct mp_exchange *ex, const struct mp_static_options *o) {
   struct mp_reply *reply = &ex->reply;
+  bool untouched = mp_buf_len(&reply->fields) == 0, all = reply->status == 200;
   int err = 0;
-  remove_others(reply);
-  if (reply->status == 200 || reply->status == 206 || reply->status == 304)
-    err = mp_reply_add_line(reply, validators_of(plan->asset, plan->form, ex->server->date.at));
-  if (err == 0 && reply->status == 200) err = mp_reply_add_line(reply, MP_SLICE("Accept-Ranges: bytes\r\n"));
+  if (!untouched) remove_others(reply);
+  if (all || reply->status == 206 || reply->status == 304)
+    err = add_note(reply, plan->asset, plan->form, all, ex->server->date.at);
   if (err == 0) err = add_cache_control(reply, o->max_age_s);
   if (err == 0) err = add_vary(reply, plan->asset);
-  if (err == 0 && reply->status != 304) err = add_description(plan, reply, o);
+  if (err == 0 && reply->status != 304) err = add_description(plan, reply, o, untouched);
   if (err == 0 && plan->ranges.n == 1) err = add_range(plan, reply);
   return err;
 }
@@ -216,8 +240,19 @@ static bool only_reads(const struct mp_head *head) {
   return mp_slice_is(head->method, MP_SLICE("GET")) || mp_slice_is(head->method, MP_SLICE("HEAD"));
 }
 
+/* Most requests ask for nothing of that: "If-…" or Range is among the fields, or something else that begins like them.
+ */
+static bool may_ask(const struct mp_head *head) {
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    char first = head->fields[i].name.at[0] | 0x20;
+    if (first == 'i' || first == 'r') return true;
+  }
+  return false;
+}
+
 /* 200, 206, 304, 412 or 416. */
 static int judge(struct mp_static *plan, const struct mp_head *head) {
+  if (!may_ask(head)) return 200;
   const struct mp_source *file = &plan->asset->forms[plan->form];
   struct mp_validators now = {etag_of(plan->asset, plan->form), file->modified.tv_sec};
   int status = only_reads(head) ? mp_conditional_status(head, &now) : 0;
@@ -242,7 +277,7 @@ int mp_static_prepare(struct mp_static *plan, struct mp_exchange *ex, struct mp_
   plan->ranges = (struct mp_ranges){0};
   plan->form = choose_form(&ex->head, asset);
   plan->size = asset->forms[plan->form].size;
-  plan->type = options->type.len ? options->type : mp_mime_type(path);
+  plan->type = options->type.len ? mp_slice_trim(options->type) : mp_mime_type(path);
   if (mp_buf_len(&asset->note[plan->form]) == 0) err = make_note(asset, plan->form);
   int status = err == 0 && ex->reply.status == 200 ? judge(plan, &ex->head) : ex->reply.status;
   bool refused = err == 0 && ex->reply.status == 200 && (status == 412 || status == 416);
