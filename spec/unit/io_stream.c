@@ -179,7 +179,7 @@ static void sends_what_it_does_not_own_and_keeps_what_has_to_wait(void **state) 
   close(peer);
   mp_stream_flush_with(&end.stream, MP_SLICE("a"));
   mp_stream_flush_with(&end.stream, MP_SLICE("b"));
-  assert_true(turn_until(&f->loop, &end.broken, 5000));
+  assert_true(turn_until(&f->loop, &end.is_broken, 5000));
   close_end(f, &end);
   free(bytes);
   free(lent);

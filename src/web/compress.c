@@ -76,7 +76,7 @@ static bool lists(const struct mp_reply *reply, struct mp_slice name, struct mp_
 bool mp_reply_is_packable(const struct mp_reply *reply, uint64_t length) {
   struct mp_slice value;
   bool streams = length == MP_LENGTH_UNKNOWN;
-  if (!streams && (length < MP_PACK_LEAST || length > MP_PACK_MOST)) return false;
+  if (!streams && length < MP_PACK_LEAST) return false;
   if (streams && reply->has_length) return false;
   if (mp_status_bodiless(reply->status) || reply->status == 205 || reply->status == 206) return false;
   if (!mp_reply_get(reply, MP_SLICE("Content-Type"), &value) || !is_text(value)) return false;

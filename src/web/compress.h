@@ -1,9 +1,10 @@
 /* compress.h - answers packed for clients that take it (RFC 9110 8.4, 12.5.3).
  *
- * Text of MP_PACK_LEAST bytes and more is packed: whole answers at once, streams piece by piece, each flushed so that
- * nothing is held back. Left as it is: what the handler has encoded itself, or set a length for in a stream, parts of
- * something (206), event streams, Cache-Control: no-transform, and what packing would make no smaller. A handler turns
- * it off for one answer by Content-Encoding: identity, a field that is not sent. */
+ * Text of MP_PACK_LEAST bytes and more is packed: whole answers at once, those above MP_PACK_AT_ONCE a slice a turn of
+ * the loop (packing.h), streams piece by piece, each flushed so that nothing is held back. Left as it is: what the
+ * handler has encoded itself, or set a length for in a stream, parts of something (206), event streams, Cache-Control:
+ * no-transform, and what packing would make no smaller. A handler turns it off for one answer by Content-Encoding:
+ * identity, a field that is not sent. */
 #ifndef MP_WEB_COMPRESS_H
 #define MP_WEB_COMPRESS_H
 
@@ -12,7 +13,7 @@
 
 enum {
   MP_PACK_LEAST = 1024,
-  MP_PACK_MOST = 1024 * 1024 /* a larger whole answer would hold the loop too long */
+  MP_PACK_AT_ONCE = 256 * 1024 /* more would hold the loop too long */
 };
 
 /* The state of one stream under way. */
