@@ -88,7 +88,7 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
 
 /* The command line: where it sits, its descriptors, then the settings. */
 struct command {
-  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], settings[32];
+  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], commons[32], bell[32], settings[32];
   char listen[16 + MP_POOL_LISTENERS * 12];
   char **argv; /* owned; its words are borrowed */
 };
@@ -101,8 +101,8 @@ static void name_listeners(const struct mp_sockets *sockets, char *out, size_t s
 
 static int write_command(struct command *c, const struct mp_pool *pool, const struct mp_member *m, int control,
                          const struct mp_plan *plan, const struct mp_sockets *sockets) {
-  char *const own[] = {"moonpool", "worker", c->slot,     c->seat,   c->generation, c->control,
-                       c->death,   c->shm,   c->settings, c->listen, "--"};
+  char *const own[] = {"moonpool", "worker",   c->slot, c->seat,     c->generation, c->control, c->death,
+                       c->shm,     c->commons, c->bell, c->settings, c->listen,     "--"};
   size_t n_own = sizeof own / sizeof *own, n = 0;
   snprintf(c->slot, sizeof c->slot, "--slot=%u", m->slot);
   snprintf(c->seat, sizeof c->seat, "--seat=%u", m->seat);
@@ -110,6 +110,8 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
   snprintf(c->control, sizeof c->control, "--control-fd=%d", control);
   snprintf(c->death, sizeof c->death, "--death-fd=%d", pool->death_pipe[0]);
   snprintf(c->shm, sizeof c->shm, "--shm-fd=%d", pool->shm_fd);
+  snprintf(c->commons, sizeof c->commons, "--commons-fd=%d", pool->commons_fd);
+  snprintf(c->bell, sizeof c->bell, "--bell-fd=%d", pool->bell_fd);
   snprintf(c->settings, sizeof c->settings, "--settings-fd=%d", plan->settings_fd);
   name_listeners(sockets, c->listen, sizeof c->listen);
   while (plan->words[n]) n++;
@@ -127,14 +129,17 @@ static const struct mp_sockets *sockets_of(const struct mp_pool *pool, const str
 static int start_child(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan,
                        enum mp_exec_step *step) {
   const struct mp_sockets *sockets = sockets_of(pool, plan);
-  int keep[MP_POOL_LISTENERS + 4] = {control, pool->death_pipe[0], pool->shm_fd};
-  unsigned n_keep = 3;
+  int keep[MP_POOL_LISTENERS + 6] = {control, pool->death_pipe[0], pool->shm_fd, pool->commons_fd, pool->bell_fd};
+  unsigned n_keep = 5;
   struct command command;
   int err = write_command(&command, pool, m, control, plan, sockets);
   if (err < 0) return err;
   if (plan->settings_fd >= 0) keep[n_keep++] = plan->settings_fd;
   for (unsigned i = 0; i < sockets->n; i++) keep[n_keep++] = sockets->at[i]->fd;
   int out = pool->setup->error_log;
+  struct mp_identity identity = plan->identity; /* borrows its groups */
+  if (!identity.set_umask) identity.umask = pool->setup->umask;
+  identity.set_umask = true; /* ours may be of another generation */
   struct mp_child_spec spec = {.exec = {.argv = command.argv,
                                         .program = "/proc/self/exe",
                                         .envp = environ,
@@ -142,7 +147,8 @@ static int start_child(struct mp_pool *pool, struct mp_member *m, int control, c
                                         .stdio = {-1, out, out},
                                         .keep = keep,
                                         .n_keep = n_keep,
-                                        .own_group = true}};
+                                        .own_group = true,
+                                        .identity = &identity}};
   m->child.ctx = m; /* not dies_with_us: its guardian sees our death, and ends what it has started before itself */
   err = mp_child_start(&m->child, &pool->loop, &spec, &child_ops, step);
   free(command.argv);
@@ -168,6 +174,7 @@ static int run_member(struct mp_pool *pool, struct mp_member *m, int control, co
   if (err < 0) {
     if (step == MP_EXEC_CHDIR)
       mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot run in the folder %s", plan->folder);
+    if (step == MP_EXEC_USER) mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot become another user");
     return err;
   }
   m->open++;

@@ -100,9 +100,6 @@ struct mp_buf *mp_conn_out(struct mp_conn *conn);
 /* Hands what is queued to the kernel. */
 void mp_conn_flush(struct mp_conn *conn);
 
-/* The same with these bytes behind it, not copied unless they have to wait; while there is no backlog. */
-void mp_conn_flush_with(struct mp_conn *conn, struct mp_slice bytes);
-
 /* The kernel took bytes of a file, or its queue holds some of them. */
 void mp_conn_moved(struct mp_conn *conn);
 
@@ -127,6 +124,13 @@ static inline struct mp_slice mp_conn_at_hand(const struct mp_conn *conn) {
   return mp_buf_len(&conn->in) ? mp_buf_slice(&conn->in) : MP_SLICE("");
 }
 void mp_conn_take(struct mp_conn *conn, size_t n);
+
+/* receive.c: bytes of a body that go straight where they are wanted. */
+char *mp_conn_lend(struct mp_stream *stream, size_t *room);
+bool mp_conn_received(struct mp_conn *conn, const char *bytes, size_t n); /* false: they lie elsewhere */
+
+/* Sends them behind what is queued, copying only what the kernel does not take. 0 or -ENOMEM, and nothing was sent. */
+int mp_conn_send(struct mp_conn *conn, struct mp_slice bytes);
 
 /* watch.c: what time and the kernel say about the client. */
 void mp_conn_arm(struct mp_conn *conn);       /* at the end of settle: sets all deadlines */

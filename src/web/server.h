@@ -28,6 +28,7 @@ struct mp_exchange {
   struct mp_body body;
   struct mp_sending *sending; /* owned: the rest of the answer, which goes by itself; else NULL */
   void *call;                 /* of the room above; borrowed */
+  struct mp_buf *into;        /* borrowed until the exchange is finished: see mp_exchange_receive_into; else NULL */
   char *block;                /* owned: the head's bytes once the handler outlives the read callback; else NULL */
   uint32_t block_cap;
   uint64_t started_ms;
@@ -139,6 +140,11 @@ void mp_server_deinit(struct mp_server *server); /* after on_drained */
  * MP_REFUSE: too large, malformed, too slow or cut short; `why->status` is what to answer. Sends "100 Continue" when
  * the client waits for it. */
 enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece, struct mp_refusal *why);
+
+/* After an MP_MORE with an empty piece, for a body of known length: what still comes of it is put into `into`, straight
+ * from the socket, and on_readable comes when all of it is there (or nothing more will come). False: out of memory, or
+ * no such body. */
+bool mp_exchange_receive_into(struct mp_exchange *ex, struct mp_buf *into);
 
 /* Before the head is out, set status and fields on ex->reply with mp_reply_*. All of these: 0 or -errno: -EPIPE the
  * client is gone, -EALREADY the answer has ended (or its head is out), -EMSGSIZE as in reply.h, -ENOMEM. */

@@ -1,6 +1,7 @@
 #include "worker/worker.h"
 #include "api/hold.h"
 #include "api/open.h"
+#include "base/commons.h"
 #include "base/err.h"
 #include "base/lines.h"
 #include "base/shm.h"
@@ -37,6 +38,7 @@ struct worker {
   struct mp_shm *shm;       /* owned */
   struct mp_shm_slot *slot; /* borrowed from shm */
   struct mp_share share;
+  struct mp_commons commons;
   struct mp_timer look;     /* is the drain over? */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_watchdog watchdog;
@@ -68,7 +70,8 @@ static void publish_counts(struct worker *w) {
   PUBLISH(connections, w->server.n_conns);
 }
 
-/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time. */
+/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time.
+ */
 static void say_spent(struct worker *w) {
   char word[40];
   int n = snprintf(word, sizeof word, "spent %llu\n", (unsigned long long)w->server.n_requests);
@@ -325,6 +328,7 @@ static int open_api(struct worker *w) {
   struct mp_api_setup setup = {.loop = &w->loop,
                                .log = w->log,
                                .config = w->setup->config,
+                               .commons = &w->commons,
                                .worker = w->setup->slot + 1,
                                .generation = w->setup->generation,
                                .ctx = w,
@@ -356,7 +360,8 @@ static int open_page(struct worker *w) {
   if (!w->shm) return -errno;
   if (w->setup->seat >= w->shm->slots) return -ERANGE;
   w->slot = &w->shm->slot[w->setup->seat];
-  return mp_share_init(&w->share, w->shm, w->setup->seat);
+  int err = mp_share_init(&w->share, w->shm, w->setup->seat);
+  return err < 0 ? err : mp_commons_open(&w->commons, w->setup->commons_fd, w->setup->bell_fd, w->setup->seat);
 }
 
 static int open_loop(struct worker *w) {
@@ -424,6 +429,8 @@ static int serve(struct worker *w) {
   if (code != 0) return code;
   mp_api_start(w->api);
   mp_loop_run(&w->loop);
+  w->loop.busy_since_ms = NULL; /* what is left to do has the time that leaving has */
+  PUBLISH(busy_since_ms, 0);
   return w->exit_code;
 }
 
@@ -442,9 +449,8 @@ static void close_all(struct worker *w) {
   mp_trust_free(&w->trust);
   mp_share_deinit(&w->share);
   w->loop.on_sleep = NULL;
-  w->loop.busy_since_ms = NULL;
   mp_loop_deinit(&w->loop);
-  mp_shm_unmap(w->shm);
+  mp_shm_unmap(w->shm); /* the commons stay until the process has ended: a thread left behind may look there */
 }
 
 /* The guardian ends this process when the master dies; one that was stopped must first run again to see it. */
@@ -485,11 +491,17 @@ static void ignore_event(void *ctx) {
 
 int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct mp_buf *why) {
   struct mp_loop loop;
+  struct mp_commons commons;
   mp_signal_begin();
-  if (mp_loop_init(&loop, log) < 0) return INTERNAL;
+  if (mp_commons_private(&commons, config->shared_memory) < 0) return INTERNAL;
+  if (mp_loop_init(&loop, log) < 0) {
+    mp_commons_close(&commons);
+    return INTERNAL;
+  }
   struct mp_api_setup setup = {.loop = &loop,
                                .log = log,
                                .config = config,
+                               .commons = &commons,
                                .worker = 1,
                                .generation = 1,
                                .on_started = ignore_started,
@@ -500,5 +512,6 @@ int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct m
   if (api && mp_api_load(api, why) < 0) code = APP_FAILED;
   if (api) mp_api_close(api);
   mp_loop_deinit(&loop);
+  mp_commons_close(&commons);
   return code;
 }
