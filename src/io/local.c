@@ -34,8 +34,9 @@ static int read_mode(const char *digits, int *mode) {
 
 static int read_option(struct local *local, const char *option) {
   if (strncmp(option, "mode=", 5) == 0) return read_mode(option + 5, &local->mode);
-  if (strncmp(option, "group=", 6) != 0 || !option[6] || strlen(option + 6) >= GROUP_SIZE) return -EINVAL;
-  strcpy(local->group, option + 6);
+  size_t len = strlen(option);
+  if (strncmp(option, "group=", 6) != 0 || len == 6 || len - 6 >= GROUP_SIZE) return -EINVAL;
+  memcpy(local->group, option + 6, len - 5); /* with its NUL */
   return 0;
 }
 
