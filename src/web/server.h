@@ -37,6 +37,7 @@ struct mp_exchange {
   struct mp_client peer;     /* who sends: the socket's other end, or whom a PROXY header names */
   uint16_t told_status;      /* the status that the client was sent; 0: none */
   uint64_t max_body;         /* may be changed before the first read */
+  uint64_t request_ms;       /* from `started_ms` on; 0: any time; may be changed by mp_exchange_set_time */
   struct mp_refusal refused; /* what reading the body came to; status 0: nothing bad */
   bool body_done, continued, wants_body, wants_room, gone, finished;
   bool spoiled;             /* a piece was lost on its way into the packer: the answer can only be cut */
@@ -62,6 +63,9 @@ struct mp_server_ops {
   void (*on_over)(struct mp_exchange *ex, bool whole);
   /* What came was refused before it became an exchange. */
   void (*on_refused)(struct mp_server *server, const struct mp_address *peer, int status);
+  /* Would a request with so long a body be of use, though it is above the limit? Then it is handed up, and refused when
+   * its body is read, unless `max_body` has been raised by then. NULL: none is. */
+  bool (*takes_body)(struct mp_server *server, uint64_t length);
   /* Had a sibling better take the next connection? Asked again soon if nobody did. */
   bool (*holds_back)(struct mp_server *server);
   /* One was taken: n_conns has changed. */
@@ -159,6 +163,14 @@ int mp_exchange_end(struct mp_exchange *ex);                              /* hea
  * The answer counts as ended from now on, and is when all of it has been sent; the exchange may be finished before
  * that. */
 int mp_exchange_send_rest(struct mp_exchange *ex, uint64_t length, struct mp_sending *sending);
+
+/* So much time from the beginning of the request on, instead of the server's own; 0: any. */
+void mp_exchange_set_time(struct mp_exchange *ex, uint64_t ms);
+
+/* The body is known to be above the limit already. */
+static inline bool mp_exchange_is_too_long(const struct mp_exchange *ex) {
+  return ex->head.body == MP_BODY_LENGTH && ex->head.content_length > ex->max_body;
+}
 
 /* Nothing more may be written: the answer has ended, or ends by itself. */
 static inline bool mp_exchange_is_over(const struct mp_exchange *ex) {
