@@ -5,6 +5,7 @@
 #include "api/memory.h"
 #include "api/open.h"
 #include "api/routes.h"
+#include "base/view.h"
 #include "sched/state.h"
 
 struct mp_process;
@@ -14,6 +15,8 @@ struct mp_api {
   struct mp_loop *loop; /* borrowed */
   struct mp_log *log;   /* borrowed */
   struct mp_memory memory;
+  struct mp_view *view;     /* borrowed: where things are counted */
+  struct mp_view *own_view; /* owned: that is this one, when nobody else looks; else NULL */
   lua_State *L;             /* owned */
   struct mp_server *server; /* borrowed; NULL before the first request */
   uint64_t started_ms;      /* of the loop's clock */
@@ -102,6 +105,15 @@ int mp_push_failure(lua_State *L, int err, const char *format, ...) __attribute_
 
 /* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
+
+/* show.c */
+int mp_api_show_open(struct mp_api *api); /* 0 or -ENOMEM */
+void mp_api_count_error(struct mp_api *api, const char *kind);
+void mp_api_on_resume(struct mp_sched *sched, const struct mp_task *task); /* of struct mp_sched */
+
+static inline void mp_api_count(struct mp_api *api, enum mp_count first, unsigned which) {
+  mp_counter_add(&api->view->count[(unsigned)first + which], 1);
+}
 
 /* open.c: after a request has ended, when the worker is stopping. */
 void mp_api_when_quiet(struct mp_api *api);

@@ -146,6 +146,7 @@ static int p_report(lua_State *L) {
  * line in the log and nothing more. */
 void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback, const struct mp_error_facts *facts) {
   lua_State *L = api->L;
+  mp_api_count_error(api, facts->kind);
   struct report report = {api, facts};
   if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) {
     mp_log(api->log, MP_LOG_ERROR, "app", "%s error: it cannot be told: out of memory", facts->kind);
@@ -337,6 +338,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
   make_id_prefix(api);
+  if (mp_api_show_open(api) < 0) goto fail;
   mp_api_limit_memory(api);
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
@@ -346,6 +348,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->sched.ctx = api;
   api->sched.on_unhandled = on_unhandled;
   api->sched.on_held = mp_api_on_held;
+  api->sched.on_resume = mp_api_on_resume;
   lua_pushcfunction(api->L, p_open);
   lua_pushlightuserdata(api->L, api);
   if (lua_pcall(api->L, 1, 0, 0) == LUA_OK) return api;
@@ -355,6 +358,7 @@ fail:
   mp_strays_deinit(api);
   if (api->L) lua_close(api->L);
   mp_memory_deinit(&api->memory);
+  free(api->own_view);
   free(api);
   return NULL;
 }
@@ -519,5 +523,6 @@ void mp_api_close(struct mp_api *api) {
   mp_routes_deinit(&api->routes);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
+  free(api->own_view);
   free(api);
 }

@@ -6,6 +6,7 @@
 #include "web/server.h"
 
 struct mp_api;
+struct mp_view;
 
 struct mp_api_setup {
   struct mp_loop *loop; /* borrowed: outlives the api; so do the others */
@@ -13,7 +14,8 @@ struct mp_api_setup {
   const struct mp_config *config;
   unsigned worker; /* moonpool.worker.id: 1… */
   unsigned generation;
-  void *ctx; /* of the callbacks */
+  struct mp_view *view; /* borrowed: where things are counted; NULL: nobody looks */
+  void *ctx;            /* of the callbacks */
   /* on_start functions have run: `error` is NULL, or a message with traceback, borrowed. */
   void (*on_started)(void *ctx, const char *error);
   /* The server handed to mp_server_init with mp_api_server_ops has drained. */
@@ -34,6 +36,13 @@ void mp_api_start(struct mp_api *api);
 
 /* What the request is called in logs, and by scripts as req.id; "" when it never got so far. */
 const char *mp_api_request_id(const struct mp_exchange *ex, char *out, unsigned size);
+
+/* The number of the request that has begun last; borrowed. */
+const uint64_t *mp_api_last_number(const struct mp_api *api);
+const char *mp_api_id_prefix(const struct mp_api *api);
+
+/* What changes by itself (tasks, processes, memory) to the view, as it is now. */
+void mp_api_show(struct mp_api *api);
 
 extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp_api */
 

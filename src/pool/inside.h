@@ -45,6 +45,7 @@ struct mp_pool {
   unsigned n_listeners;
   int death_pipe[2];  /* owned: the write end is ours alone */
   struct mp_shm *shm; /* owned */
+  uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */
   int shm_fd;         /* owned */
   int exit_code;
   bool rereading, reread_again, over;
@@ -64,6 +65,11 @@ bool mp_strangers_spared(pid_t pid, void *pool);
 void mp_strangers_sweep(struct mp_pool *pool); /* in slices, until none is left */
 void mp_strangers_on_timer(struct mp_timer *timer);
 void mp_strangers_reap(struct mp_pool *pool); /* those that have ended by themselves */
+
+/* tell.c: what the shared page tells of the pool */
+void mp_tell_begin(struct mp_pool *pool);
+void mp_tell_action(struct mp_pool *pool, const struct mp_action *action, const struct mp_event *event);
+void mp_tell_after(struct mp_pool *pool); /* the actions of an event are done */
 
 /* facts.c: what the roster has to say, as lines of the log */
 void mp_pool_say(struct mp_pool *pool, const struct mp_action *fact, const struct mp_event *event);

@@ -52,6 +52,7 @@ static void on_settled(struct mp_child *child) {
                        .seat = m->seat,
                        .status = child->status,
                        .answered = atomic_load(&pool->shm->slot[m->seat].requests)};
+  mp_shm_fold(pool->shm, m->seat);
   /* The seat is free before anybody hears of it: the next worker may get the same one at once. */
   pool->seats[m->seat] = NULL;
   mp_child_close(child);
@@ -63,6 +64,15 @@ static void on_settled(struct mp_child *child) {
 static const struct mp_child_ops child_ops = {.on_settled = on_settled, .on_closed = on_child_closed};
 static const struct mp_stream_ops control_ops = {
     .on_read = on_control_read, .on_broken = on_control_broken, .on_closed = on_control_closed};
+
+static void use_slot(struct mp_shm *shm, const struct mp_member *m, uint64_t now) {
+  struct mp_shm_slot *slot = &shm->slot[m->seat];
+  mp_view_clear(&slot->view);
+  atomic_store(&slot->number, m->slot + 1);
+  atomic_store(&slot->born_ms, now);
+  atomic_store(&slot->state, MP_SHM_STARTING);
+  if (atomic_load(&shm->top) <= m->seat) atomic_store(&shm->top, m->seat + 1);
+}
 
 static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
   atomic_store(&slot->pid, 0);
@@ -148,10 +158,12 @@ static struct mp_member *new_member(struct mp_pool *pool, const struct mp_action
 static int run_member(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan) {
   enum mp_exec_step step = MP_EXEC_START;
   clear_slot(&pool->shm->slot[m->seat], m->generation);
+  use_slot(pool->shm, m, mp_loop_now(&pool->loop));
   int err = start_child(pool, m, control, plan, &step);
   if (err < 0) {
     if (step == MP_EXEC_CHDIR)
       mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot run in the folder %s", plan->folder);
+    atomic_store(&pool->shm->slot[m->seat].state, MP_SHM_FREE);
     return err;
   }
   m->open++;

@@ -135,7 +135,11 @@ static void perform(struct mp_pool *pool, const struct mp_action *a, const struc
 
 void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event) {
   unsigned n = mp_roster_take(pool->roster, event, mp_loop_now(&pool->loop));
-  for (unsigned i = 0; i < n; i++) perform(pool, &pool->roster->actions[i], event);
+  for (unsigned i = 0; i < n; i++) {
+    mp_tell_action(pool, &pool->roster->actions[i], event);
+    perform(pool, &pool->roster->actions[i], event);
+  }
+  mp_tell_after(pool);
 }
 
 static void on_alarm(struct mp_timer *timer) {
@@ -328,6 +332,7 @@ static int serve(struct mp_pool *pool) {
   } else {
     mp_roster_init(pool->roster, pool->plan->config.workers, 0, 0);
     use(pool, &pool->plan->config);
+    mp_tell_begin(pool);
     mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_BEGIN});
     mp_loop_run(&pool->loop);
     mp_sweep(mp_strangers_spared, pool, LAST_SWEEP_MS);

@@ -5,13 +5,6 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* Handlers may hold up the loop, and its clock with it. */
-static uint64_t clock_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static time_t wall_clock(void) {
   struct timespec t;
   clock_gettime(CLOCK_REALTIME_COARSE, &t);
@@ -27,6 +20,7 @@ int mp_record_open(struct mp_record *record, struct mp_loop *loop, struct mp_log
                    unsigned worker) {
   *record = (struct mp_record){
       .log = log, .loop = loop, .config = config, .worker = worker, .slow_ms = (uint64_t)(config->slow_request * 1000)};
+  record->wanted = config->access_log || record->slow_ms;
   if (!config->access_log) return 0;
   int err = mp_access_open(&record->access, loop, log, config->access_log, config->log_json);
   record->has_access = err == 0;
@@ -61,10 +55,9 @@ static void warn_slow(const struct mp_record *record, const struct mp_exchange *
          mp_log_quote(mp_slice(line, strlen(line)), quoted, sizeof quoted), id);
 }
 
-void mp_record_over(struct mp_record *record, const struct mp_exchange *ex, bool whole) {
+void mp_record_over(struct mp_record *record, const struct mp_exchange *ex, bool whole, uint64_t now_ms) {
   char id[80];
-  if (!record->has_access && !record->slow_ms) return;
-  uint64_t now = clock_ms(), took_ms = now > ex->started_ms ? now - ex->started_ms : 0;
+  uint64_t took_ms = now_ms > ex->started_ms ? now_ms - ex->started_ms : 0;
   mp_api_request_id(ex, id, sizeof id);
   if (record->has_access) write_line(record, ex, whole, took_ms, id);
   if (record->slow_ms && took_ms >= record->slow_ms) warn_slow(record, ex, took_ms, id);

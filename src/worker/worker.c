@@ -9,6 +9,7 @@
 #include "io/watchdog.h"
 #include "worker/record.h"
 #include "worker/share.h"
+#include "worker/viewer.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct worker {
   struct mp_shm *shm;       /* owned */
   struct mp_shm_slot *slot; /* borrowed from shm */
   struct mp_share share;
+  struct mp_viewer viewer;
   struct mp_timer look;     /* is the drain over? */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_watchdog watchdog;
@@ -68,6 +70,8 @@ static void publish_counts(struct worker *w) {
 static void on_sleep(struct mp_loop *loop) {
   struct worker *w = MP_CONTAINER(loop, struct worker, loop);
   if (w->has_server) publish_counts(w);
+  if (w->api) mp_api_show(w->api);
+  mp_viewer_sleep(&w->viewer);
   PUBLISH(busy_since_ms, 0);
 }
 
@@ -77,7 +81,9 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   PUBLISH(in_flight, server->n_held);
   if (!atomic_load_explicit(&w->slot->busy_since_ms, memory_order_relaxed))
     PUBLISH(busy_since_ms, mp_loop_now(&w->loop));
+  mp_viewer_begin(&w->viewer, ex);
   mp_api_server_ops.on_request(server, ex);
+  mp_viewer_leave(&w->viewer, ex, server->current == ex);
 }
 
 static struct worker *of_server(struct mp_server *server) {
@@ -89,6 +95,7 @@ static void on_connections(struct mp_server *server) {
   struct worker *w = of_server(server);
   PUBLISH(connections, server->n_conns);
   PUBLISH(accepted, ++w->n_accepted);
+  mp_viewer_count(&w->viewer, MP_COUNT_ACCEPTED);
 }
 
 static bool holds_back(struct mp_server *server) {
@@ -97,10 +104,18 @@ static bool holds_back(struct mp_server *server) {
 }
 
 static void on_over(struct mp_exchange *ex, bool whole) {
-  mp_record_over(&of_server(ex->server)->record, ex, whole);
+  struct worker *w = of_server(ex->server);
+  if (ex->place == MP_VIEWER_UNSEEN) return;
+  mp_viewer_over(&w->viewer, ex);
+  if (w->record.wanted) mp_record_over(&w->record, ex, whole, w->viewer.now_ns / 1000000);
+}
+
+static void on_forget(struct mp_exchange *ex) {
+  mp_viewer_forget(&of_server(ex->server)->viewer, ex);
 }
 
 static void on_refused(struct mp_server *server, const struct mp_address *peer, int status) {
+  mp_viewer_count(&of_server(server)->viewer, MP_COUNT_REFUSED + mp_view_refusal(status));
   mp_record_refused(&of_server(server)->record, peer, status);
 }
 
@@ -268,6 +283,7 @@ static int open_server(struct worker *w) {
   w->ops = mp_api_server_ops;
   w->ops.on_request = on_request;
   w->ops.on_over = on_over;
+  w->ops.on_forget = on_forget;
   w->ops.on_refused = on_refused;
   w->ops.holds_back = holds_back;
   w->ops.on_connections = on_connections;
@@ -318,12 +334,15 @@ static int open_api(struct worker *w) {
                                .config = w->setup->config,
                                .worker = w->setup->slot + 1,
                                .generation = w->setup->generation,
+                               .view = &w->slot->view,
                                .ctx = w,
                                .on_started = on_started,
                                .on_drained = on_drained,
                                .on_stopped = on_stopped};
   w->api = mp_api_open(&setup);
-  return w->api ? 0 : -ENOMEM;
+  if (!w->api) return -ENOMEM;
+  mp_viewer_init(&w->viewer, &w->slot->view, &w->loop, w->api, w->setup->config->trusted_proxies != NULL);
+  return 0;
 }
 
 /* INT and QUIT from a terminal are the master's to judge: it tells its workers what becomes of them. */
@@ -421,6 +440,7 @@ static void close_all(struct worker *w) {
   mp_record_close(&w->record);
   mp_trust_free(&w->trust);
   mp_share_deinit(&w->share);
+  mp_viewer_deinit(&w->viewer);
   w->loop.on_sleep = NULL;
   mp_loop_deinit(&w->loop);
   mp_shm_unmap(w->shm);
