@@ -87,7 +87,12 @@ end
 
 local function arguments(s, options)
   if options.argv then return { M.binary, table.unpack(options.argv) } end
-  local argv = { M.binary, "serve", s.app, "--listen", options.listen or "127.0.0.1:0", "--workers", tostring(s.size) }
+  local argv = { M.binary, "serve", s.app }
+  if not options.bare then
+    for _, arg in ipairs { "--listen", options.listen or "127.0.0.1:0", "--workers", tostring(s.size) } do
+      argv[#argv + 1] = arg
+    end
+  end
   for _, arg in ipairs(options.args or {}) do argv[#argv + 1] = tostring(arg) end
   return argv
 end
@@ -107,7 +112,8 @@ function M.launch(options)
   return s
 end
 
--- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd.
+-- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd;
+-- bare: addresses and workers are not given as flags, `workers` says how many there will be.
 function M.start(options)
   local s = M.launch(options)
   local ok, err = pcall(s.wait_ready, s)

@@ -2,8 +2,10 @@
 #ifndef MP_API_API_H
 #define MP_API_API_H
 
+#include "api/failure.h"
 #include "api/memory.h"
 #include "api/open.h"
+#include "api/report.h"
 #include "api/routes.h"
 #include "base/view.h"
 #include "sched/state.h"
@@ -26,6 +28,7 @@ struct mp_api {
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
+  uint64_t n_errors[MP_ERROR_KINDS];   /* that nobody took, by kind */
   int get_ref;                         /* the string "GET" */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
@@ -89,19 +92,6 @@ struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, c
 
 /* Pushes "app.lua:12", where the app called what runs now. */
 void mp_push_caller(lua_State *L);
-
-/* Told once of every error that nobody took: writes the line, then calls the app's on_error. Index of the error value
- * and of its traceback (0: none) on L; the rest may be NULL. */
-struct mp_error_facts {
-  const char *kind; /* "handler", "task", "timer", "offload", "service", "process", "load" */
-  const struct mp_call *call;
-  const char *spawned_at;
-  bool told; /* the line is in the log already */
-};
-void mp_api_report(struct mp_api *api, lua_State *L, int error, int traceback, const struct mp_error_facts *facts);
-
-/* nil, message, code name */
-int mp_push_failure(lua_State *L, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
@@ -182,6 +172,11 @@ void mp_request_set_params(lua_State *L);
 void mp_call_push(lua_State *L, struct mp_call *call);
 /* The call of the `req` at stack place 1; raises when it is none, or has ended. */
 struct mp_call *mp_call_check(lua_State *L);
+/* Pushes the table of what is made once for the request at stack place 1 or set by scripts; made when there is none
+ * yet. It goes with the request, not with the object: the error page gets objects of its own and finds it again. */
+void mp_call_push_own(lua_State *L);
+/* request_body.c: adds its methods to the table at the top. */
+void mp_request_body_open(lua_State *L);
 /* Raises { status, message }. */
 int mp_raise_status(lua_State *L, int status, const char *message);
 

@@ -44,7 +44,4 @@ void mp_args_close_files(struct mp_args *args);
 /* nil, "spawn: nope: no such file or directory", "ENOENT": what kept it from starting, and in which step. */
 int mp_args_push_failure(lua_State *L, const struct mp_args *args, int err, enum mp_exec_step step);
 
-/* A free place among max_procs has come back: the oldest waiting task gets it. */
-void mp_place_release(struct mp_api *api);
-
 #endif

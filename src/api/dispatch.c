@@ -92,7 +92,7 @@ static void let_exchange_go(struct mp_call *call, bool cut) {
 /* The last task and process of the request have ended. */
 static void on_scope_over(struct mp_scope *scope) {
   struct mp_call *call = MP_CONTAINER(scope, struct mp_call, scope);
-  mp_report_failed(&call->api->sched, scope);
+  mp_report_failed(scope);
   wake_all(call);
   mp_call_drop_sinks(call);
   let_exchange_go(call, false);

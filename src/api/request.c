@@ -1,5 +1,4 @@
 #include "api/api.h"
-#include "api/json.h"
 #include "http/url.h"
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -37,14 +36,10 @@ static struct mp_call *live_call(lua_State *L, const struct mp_call_box *box, co
   return call;
 }
 
-static struct mp_call *check_request(lua_State *L) {
+struct mp_call *mp_call_check(lua_State *L) {
   struct mp_call_box *box = mp_test_type(L, 1, mp_api_of(L)->request_type);
   if (!box) box = luaL_checkudata(L, 1, REQUEST_NAME); /* raises */
   return live_call(L, box, "req");
-}
-
-struct mp_call *mp_call_check(lua_State *L) {
-  return check_request(L);
 }
 
 static void push_box(lua_State *L, struct mp_call *call, int meta_ref) {
@@ -64,9 +59,7 @@ static void push_slice(lua_State *L, struct mp_slice s) {
   lua_pushlstring(L, s.at ? s.at : "", s.len);
 }
 
-/* The request's own table, for what is made once or set by scripts: pushed; made when there is none yet. It goes with
- * the request, not with the object: the error page gets objects of its own and finds it again. */
-static void push_own_table(lua_State *L) {
+void mp_call_push_own(lua_State *L) {
   struct mp_call *call = ((struct mp_call_box *)lua_touserdata(L, 1))->call;
   if (call->own_ref != LUA_NOREF) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->own_ref);
@@ -80,7 +73,7 @@ static void push_own_table(lua_State *L) {
 /* The cached field, made by `make` (which pushes one value) the first time. */
 static int push_cached(lua_State *L, const char *name, void (*make)(lua_State *L, struct mp_call *call),
                        struct mp_call *call) {
-  push_own_table(L);
+  mp_call_push_own(L);
   if (lua_getfield(L, -1, name) != LUA_TNIL) return 1;
   lua_pop(L, 1);
   make(L, call);
@@ -91,7 +84,7 @@ static int push_cached(lua_State *L, const char *name, void (*make)(lua_State *L
 
 /* ---- fields ---- */
 
-static int raise_status(lua_State *L, int status, const char *message) {
+int mp_raise_status(lua_State *L, int status, const char *message) {
   lua_createtable(L, 0, 2);
   lua_pushinteger(L, status);
   lua_setfield(L, -2, "status");
@@ -100,15 +93,11 @@ static int raise_status(lua_State *L, int status, const char *message) {
   return lua_error(L);
 }
 
-int mp_raise_status(lua_State *L, int status, const char *message) {
-  return raise_status(L, status, message);
-}
-
 static void push_decoded(lua_State *L, struct mp_slice s, bool plus) {
   luaL_Buffer b;
   char *room = luaL_buffinitsize(L, &b, s.len + 1);
   ssize_t n = mp_url_decode(room, s, plus);
-  if (n < 0) raise_status(L, 400, "a broken escape in the target");
+  if (n < 0) mp_raise_status(L, 400, "a broken escape in the target");
   luaL_pushresultsize(&b, (size_t)n);
 }
 
@@ -157,7 +146,7 @@ static int push_id(lua_State *L, struct mp_call *call) {
 }
 
 static int push_own(lua_State *L, const char *name) {
-  push_own_table(L);
+  mp_call_push_own(L);
   lua_getfield(L, -1, name);
   return 1;
 }
@@ -217,7 +206,7 @@ static int l_request_newindex(lua_State *L) {
   live_call(L, box, "req");
   if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "ctx") != 0)
     return luaL_error(L, "req.%s cannot be set; keep what is yours in req.ctx", luaL_tolstring(L, 2, NULL));
-  push_own_table(L);
+  mp_call_push_own(L);
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "ctx");
   return 0;
@@ -240,16 +229,16 @@ static int l_request_tostring(lua_State *L) {
 
 /* core.set_params(req, table), core.set_base(req, prefix): the router's findings. */
 static int set_own(lua_State *L, const char *name) {
-  check_request(L);
-  push_own_table(L);
+  mp_call_check(L);
+  mp_call_push_own(L);
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, name);
   return 0;
 }
 
 void mp_request_set_params(lua_State *L) {
-  check_request(L);
-  push_own_table(L);
+  mp_call_check(L);
+  mp_call_push_own(L);
   lua_insert(L, -2);
   lua_setfield(L, -2, "params");
   lua_pop(L, 1);
@@ -265,7 +254,7 @@ static int l_set_base(lua_State *L) {
 
 /* core.set_limits(req, { max_body = bytes }): a route's own, before the body is read. */
 static int l_set_limits(lua_State *L) {
-  struct mp_call *call = check_request(L);
+  struct mp_call *call = mp_call_check(L);
   luaL_checktype(L, 2, LUA_TTABLE);
   if (lua_getfield(L, 2, "max_body") != LUA_TNIL) call->ex->max_body = (uint64_t)luaL_checknumber(L, -1);
   return 0;
@@ -274,14 +263,14 @@ static int l_set_limits(lua_State *L) {
 /* core.body_use(req): "unused", "read" (in part) or "whole". */
 static int l_body_use(lua_State *L) {
   static const char *const names[] = {"unused", "read", "whole"};
-  lua_pushstring(L, names[check_request(L)->body_use]);
+  lua_pushstring(L, names[mp_call_check(L)->body_use]);
   return 1;
 }
 
 /* core.request_table(req): the request's own table, for Moonpool's modules. */
 static int l_request_table(lua_State *L) {
-  check_request(L);
-  push_own_table(L);
+  mp_call_check(L);
+  mp_call_push_own(L);
   return 1;
 }
 
@@ -346,7 +335,7 @@ static int l_headers_pairs(lua_State *L) {
 }
 
 static int l_header_list(lua_State *L) {
-  const struct mp_head *head = &check_request(L)->ex->head;
+  const struct mp_head *head = &mp_call_check(L)->ex->head;
   struct mp_slice name;
   int n = 0;
   name.at = luaL_checklstring(L, 2, &name.len);
@@ -360,7 +349,7 @@ static int l_header_list(lua_State *L) {
 }
 
 static int l_query_list(lua_State *L) {
-  struct mp_slice rest = check_request(L)->ex->head.query, name, value;
+  struct mp_slice rest = mp_call_check(L)->ex->head.query, name, value;
   int n = 0;
   luaL_checkstring(L, 2);
   lua_newtable(L);
@@ -376,131 +365,9 @@ static int l_query_list(lua_State *L) {
 }
 
 static int l_keep(lua_State *L) {
-  check_request(L)->keep = true;
+  mp_call_check(L)->keep = true;
   lua_settop(L, 1);
   return 1;
-}
-
-/* ---- the body ---- */
-
-static int raise_refusal(lua_State *L, const struct mp_refusal *why) {
-  return raise_status(L, why->status, why->reason);
-}
-
-/* Parks until on_readable; `k` calls wait_over first. */
-static int wait_for_body(lua_State *L, struct mp_call *call, const char *what, lua_KFunction k) {
-  if (mp_wake_armed(&call->reader)) return luaL_error(L, "%s: another task is reading this body", what);
-  mp_wait_check(L, what);
-  mp_wake_arm(&call->reader, mp_sched_of(L)->current);
-  return mp_park(L, -1, k, 0);
-}
-
-static struct mp_call *wait_over(lua_State *L) {
-  struct mp_call_box *box = lua_touserdata(L, 1);
-  if (box->gen == box->call->gen) box->call->reader.task = NULL;
-  mp_unpark(L);
-  return live_call(L, box, "req");
-}
-
-static int read_on(lua_State *L, struct mp_call *call);
-
-static int after_read(lua_State *L, int status, lua_KContext ctx) {
-  (void)status, (void)ctx;
-  return read_on(L, wait_over(L));
-}
-
-static int read_on(lua_State *L, struct mp_call *call) {
-  struct mp_refusal why;
-  struct mp_slice piece = {NULL, 0};
-  enum mp_verdict verdict = MP_DONE;
-  if (!call->ex->body_done) verdict = mp_exchange_read(call->ex, &piece, &why);
-  if (verdict == MP_REFUSE) return raise_refusal(L, &why);
-  if (piece.len > 0) {
-    push_slice(L, piece);
-    return 1;
-  }
-  if (verdict == MP_MORE) return wait_for_body(L, call, "req:read", after_read);
-  lua_pushnil(L);
-  return 1;
-}
-
-static int l_read(lua_State *L) {
-  struct mp_call *call = check_request(L);
-  if (call->body_use == MP_BODY_WHOLE) return luaL_error(L, "req:read: the body was read whole already");
-  call->body_use = MP_BODY_READ;
-  return read_on(L, call);
-}
-
-static int collect(lua_State *L, struct mp_call *call);
-
-static int after_collect(lua_State *L, int status, lua_KContext ctx) {
-  (void)status, (void)ctx;
-  return collect(L, wait_over(L));
-}
-
-/* The whole body as a string: kept in the request's own table, so that it may be asked for again. */
-static int keep_body(lua_State *L, struct mp_call *call, struct mp_slice last) {
-  if (mp_buf_len(&call->body) == 0) {
-    push_slice(L, last);
-  } else {
-    if (mp_buf_add_slice(&call->body, last) < 0) return luaL_error(L, "not enough memory");
-    push_slice(L, mp_buf_slice(&call->body));
-  }
-  mp_buf_free(&call->body);
-  push_own_table(L);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, "body");
-  lua_pop(L, 1);
-  return 1;
-}
-
-static int collect(lua_State *L, struct mp_call *call) {
-  struct mp_refusal why;
-  for (;;) {
-    struct mp_slice piece = {NULL, 0};
-    enum mp_verdict verdict = MP_DONE;
-    if (!call->ex->body_done) verdict = mp_exchange_read(call->ex, &piece, &why);
-    if (verdict == MP_REFUSE) return raise_refusal(L, &why);
-    if (verdict == MP_DONE) return keep_body(L, call, piece);
-    if (piece.len == 0) return wait_for_body(L, call, "req:body", after_collect);
-    if (mp_buf_len(&call->body) == 0 && call->ex->head.body == MP_BODY_LENGTH &&
-        !mp_buf_room(&call->body, (size_t)call->ex->head.content_length))
-      return raise_status(L, 503, "not enough memory for the body");
-    if (mp_buf_add_slice(&call->body, piece) < 0) return raise_status(L, 503, "not enough memory for the body");
-  }
-}
-
-static int l_body(lua_State *L) {
-  struct mp_call *call = check_request(L);
-  lua_settop(L, 1);
-  if (call->body_use == MP_BODY_READ) return luaL_error(L, "req:body: a part of the body was read already");
-  if (call->body_use == MP_BODY_WHOLE) {
-    push_own(L, "body");
-    if (lua_isstring(L, -1)) return 1;
-    lua_settop(L, 1); /* an earlier call was cut short, or another task is collecting it */
-  }
-  call->body_use = MP_BODY_WHOLE;
-  return collect(L, call);
-}
-
-static int after_json_body(lua_State *L, int status, lua_KContext ctx) {
-  size_t len;
-  (void)status, (void)ctx;
-  const char *text = lua_tolstring(L, -1, &len);
-  if (mp_json_decode(L, text, len) < 0) {
-    lua_pushfstring(L, "not JSON: %s", lua_tostring(L, -1));
-    return raise_status(L, 400, lua_tostring(L, -1));
-  }
-  return 1;
-}
-
-static int l_json(lua_State *L) {
-  check_request(L);
-  lua_settop(L, 1);
-  lua_pushcfunction(L, l_body);
-  lua_pushvalue(L, 1);
-  lua_callk(L, 1, 1, 0, after_json_body);
-  return after_json_body(L, LUA_OK, 0);
 }
 
 /* ---- opening ---- */
@@ -514,18 +381,14 @@ static void open_headers(lua_State *L, struct mp_api *api) {
 }
 
 void mp_request_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"query_list", l_query_list},
-                                     {"header_list", l_header_list},
-                                     {"read", l_read},
-                                     {"body", l_body},
-                                     {"json", l_json},
-                                     {"keep", l_keep},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"query_list", l_query_list}, {"header_list", l_header_list}, {"keep", l_keep}, {NULL, NULL}};
   struct mp_api *api = mp_api_of(L);
   open_headers(L, api);
   luaL_newmetatable(L, REQUEST_NAME);
   lua_newtable(L); /* stack: core meta names */
   luaL_setfuncs(L, methods, 0);
+  mp_request_body_open(L);
   for (int i = 0; i < (int)(sizeof field_names / sizeof *field_names); i++) {
     lua_pushinteger(L, i + 1);
     lua_setfield(L, -2, field_names[i]);

@@ -57,7 +57,7 @@ static void set_next(struct timer *t) {
 
 static void on_firing_over(struct mp_scope *scope) {
   struct timer *t = MP_CONTAINER(scope, struct timer, scope);
-  mp_report_failed(&t->api->sched, scope);
+  mp_report_failed(scope);
   t->runs = false;
   mp_scope_leave(&t->firing);
   if (t->ended)

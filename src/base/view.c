@@ -16,6 +16,7 @@ const char *const mp_view_refusal_name[MP_VIEW_REFUSALS] = {"400", "408", "411",
                                                             "431", "501", "503", "505", "other"};
 const char *const mp_pool_count_name[MP_POOL_COUNTS] = {"started",      "exited",  "signalled",   "hung",
                                                         "boot_timeout", "overdue", "not_started", "lost",
+                                                        "max_requests", "max_rss", "max_lifetime",
                                                         "reloads",      "reloads_failed"};
 
 unsigned mp_view_refusal(int status) {

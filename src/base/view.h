@@ -64,6 +64,9 @@ enum mp_pool_count {
   MP_POOL_OVERDUE, /* were asked, and did not */
   MP_POOL_NOT_STARTED,
   MP_POOL_LOST,
+  MP_POOL_MAX_REQUESTS, /* the next three: workers that were replaced at a limit */
+  MP_POOL_MAX_RSS,
+  MP_POOL_MAX_LIFETIME,
   MP_POOL_RELOADS, /* whole ones */
   MP_POOL_RELOADS_FAILED,
   MP_POOL_COUNTS

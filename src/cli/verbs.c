@@ -132,17 +132,53 @@ static int read_settings(struct mp_settings *s, int argc, char **argv, int *code
 
 /* A reload: the same words as at the start, the file anew. */
 
+/* What the master looks at once. */
+static const char *const at_start[] = {"pid", "error-log", "shared-memory", "control-socket", "metrics-listen"};
+enum { N_AT_START = sizeof at_start / sizeof *at_start };
+
 struct serving {
   struct mp_settings settings;
+  char *started_with[N_AT_START]; /* owned: their values then, as one would write them */
   struct mp_log log;
   void (*done)(void *pool, struct mp_plan *plan, const char *why); /* of the reread under way */
   void *pool;
 };
 
+static char *value_of(const struct mp_config *config, const char *name) {
+  struct mp_buf text = {0};
+  const struct mp_option *option = mp_option_named(name, strlen(name));
+  int err = mp_option_show(config, option, &text);
+  char *value = err < 0 ? NULL : strndup(mp_buf_len(&text) ? mp_buf_at(&text) : "", mp_buf_len(&text));
+  mp_buf_free(&text);
+  return value;
+}
+
+static void keep_values(struct serving *serving, const struct mp_config *config) {
+  for (unsigned i = 0; i < N_AT_START; i++) serving->started_with[i] = value_of(config, at_start[i]);
+}
+
+static void forget_values(struct serving *serving) {
+  for (unsigned i = 0; i < N_AT_START; i++) free(serving->started_with[i]);
+}
+
+static void warn_of_restart(struct serving *serving, const struct mp_config *config) {
+  char names[256] = "";
+  size_t at = 0;
+  for (unsigned i = 0; i < N_AT_START; i++) {
+    char *value = value_of(config, at_start[i]);
+    bool same = !value || !serving->started_with[i] || strcmp(value, serving->started_with[i]) == 0;
+    if (!same && at < sizeof names)
+      at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at ? "," : "", at_start[i]);
+    free(value);
+  }
+  if (at > 0) mp_log(&serving->log, MP_LOG_WARN, "cli", "changed options take a restart options=%s", names);
+}
+
 static void on_reread(struct mp_settings *s, struct mp_options *options, const char *why) {
   struct serving *serving = s->ctx;
   struct mp_plan *plan = NULL;
   const struct mp_config *c = options ? &options->config : NULL;
+  if (c) warn_of_restart(serving, c);
   if (c && (c->user || c->group || c->umask || c->no_new_privs))
     why = "user, group, umask and no_new_privs are not possible in this version";
   else if (options && !(plan = mp_plan_of(options)))
@@ -178,6 +214,7 @@ static int serve(struct serving *serving) {
   if (code == 0) code = try_access_log(&o->config);
   if (code != 0) return code;
   warn_of_idle(o, &serving->log);
+  keep_values(serving, &o->config);
   struct mp_plan *plan = mp_plan_of(o);
   if (!plan) return internal("the configuration", -ENOMEM);
   struct mp_pool_setup setup = {.log = &serving->log,
@@ -207,6 +244,7 @@ int mp_verb_serve(int argc, char **argv) {
   mp_signal_begin();
   if (read_settings(&serving.settings, argc, argv, &code) < 0) return code;
   code = serve(&serving);
+  forget_values(&serving);
   mp_settings_free(&serving.settings);
   return code;
 }

@@ -154,9 +154,11 @@ static void look(struct mp_child *child) {
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
+  struct mp_child *child = poll->data;
   (void)status; /* whatever woke us, the kernel is asked */
   (void)events;
-  look(poll->data);
+  mp_loop_woke(child->loop);
+  look(child);
 }
 
 static void on_linger(struct mp_timer *timer) {

@@ -283,6 +283,7 @@ static void take_result(struct mp_files_job *job) {
 
 static void after_work(uv_work_t *req, int status) {
   struct mp_files_job *job = MP_CONTAINER(req, struct mp_files_job, work);
+  mp_loop_woke(req->loop->data);
   if (status < 0) job->err = status;
   mp_list_unlink(&job->node);
   take_result(job);

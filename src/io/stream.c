@@ -105,6 +105,7 @@ static void lend_scratch(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
 static void on_uv_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
   struct mp_stream *stream = uv->data;
   if (n == 0) return; /* libuv's word for EAGAIN */
+  mp_loop_woke(mp_stream_loop(stream));
   if (n < 0) mp_stream_read_stop(stream);
   stream->ops->on_read(stream, buf->base, n == UV_EOF ? 0 : n);
 }
@@ -181,6 +182,7 @@ static int push(struct mp_stream *stream) {
 static void on_uv_written(uv_write_t *req, int status) {
   struct mp_stream_write *w = (struct mp_stream_write *)req;
   struct mp_stream *stream = w->stream;
+  mp_loop_woke(mp_stream_loop(stream));
   stream->writing = NULL;
   free_write(w);
   if (stream->closing) return;

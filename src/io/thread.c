@@ -239,6 +239,7 @@ static void run_posts(struct mp_threads *pool) {
 
 static void on_async(uv_async_t *async) {
   struct mp_threads *pool = async->data;
+  mp_loop_woke(pool->setup.loop);
   run_posts(pool);
   close_when_empty(pool);
 }

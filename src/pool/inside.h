@@ -20,7 +20,21 @@ struct mp_member {
   struct mp_stream control;
   struct mp_lines lines;
   struct mp_list node; /* of pool->members */
+  /* Of look.c: when it was looked at last, its sign then, and for how long that has been the same. */
+  uint64_t looked_ms, sign_ms, silent_ms;
   uint8_t open;        /* of child and control: how many still are */
+};
+
+/* A listening socket, shared by the generations that use it. Its name goes with it. */
+struct mp_socket {
+  int fd;        /* owned */
+  char *address; /* owned: what it was opened for */
+  unsigned users;
+};
+
+struct mp_sockets {
+  unsigned n;
+  struct mp_socket *at[MP_POOL_LISTENERS]; /* shared: the last one that lets go closes and frees it */
 };
 
 struct mp_pool {
@@ -36,13 +50,14 @@ struct mp_pool {
   int start_errors[MP_ROSTER_SEATS];        /* starts that failed and are not told yet; 0: none */
   struct mp_soon tell_start_errors;
   struct mp_timer alarm;   /* of the roster */
+  struct mp_timer look;    /* at those that serve */
   struct mp_timer sweep;   /* the next slice, while strangers are left */
   uint64_t sweep_since_ms; /* 0: no sweep is on */
   struct mp_signal signals[MP_POOL_SIGNALS];
   unsigned n_signals;
-  int listeners[MP_POOL_LISTENERS];   /* owned descriptors */
-  char *addresses[MP_POOL_LISTENERS]; /* owned: what they were opened for */
-  unsigned n_listeners;
+  struct mp_sockets sockets;      /* of the pool's generation */
+  struct mp_sockets next_sockets; /* of the one being probed */
+  struct mp_sockets old_sockets;  /* of the ones before, until every slot has the pool's */
   int death_pipe[2];  /* owned: the write end is ours alone */
   struct mp_shm *shm; /* owned */
   uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */
@@ -74,8 +89,19 @@ void mp_tell_after(struct mp_pool *pool); /* the actions of an event are done */
 /* facts.c: what the roster has to say, as lines of the log */
 void mp_pool_say(struct mp_pool *pool, const struct mp_action *fact, const struct mp_event *event);
 
-/* sockets.c: 0, or the exit code of the program; the sentence is on stderr */
-int mp_pool_listen(struct mp_pool *pool);
+/* look.c */
+void mp_pool_on_look(struct mp_timer *timer);
+void mp_pool_look_soon(struct mp_pool *pool); /* if there is anything to look for */
+
+/* sockets.c */
+int mp_pool_listen(struct mp_pool *pool); /* 0, or the exit code of the program; the sentence is on stderr */
+/* For a new generation, in place of one that is being probed: what it shares with others is taken over, the rest is
+ * opened. 0; or -errno, a line in the log, and nothing has changed. Then: it is proven (adopt), every slot has it
+ * (settle), or it failed (drop). */
+int mp_pool_listen_next(struct mp_pool *pool, const struct mp_config *config);
+void mp_pool_adopt_sockets(struct mp_pool *pool);
+void mp_pool_settle_sockets(struct mp_pool *pool);
+void mp_pool_drop_sockets(struct mp_pool *pool);
 void mp_pool_stop_listening(struct mp_pool *pool);
 
 /* pidfile.c: 0 or -errno */

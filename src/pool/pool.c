@@ -50,6 +50,8 @@ static void tell_start_errors(struct mp_soon *soon) {
 static void use(struct mp_pool *pool, const struct mp_config *config) {
   pool->roster->boot_ms = ms_of(config->boot_timeout);
   pool->roster->graceful_ms = ms_of(config->graceful_timeout);
+  pool->roster->timeout_ms = ms_of(config->timeout);
+  pool->roster->lifetime_ms = ms_of(config->max_lifetime);
   pool->log->least = config->log_level;
   pool->log->json = config->log_json;
 }
@@ -60,11 +62,14 @@ static void adopt(struct mp_pool *pool) {
   pool->plan = pool->next;
   pool->next = NULL;
   use(pool, &pool->plan->config);
+  mp_pool_adopt_sockets(pool);
+  mp_pool_look_soon(pool);
 }
 
 static void drop(struct mp_pool *pool) {
   mp_plan_free(pool->next);
   pool->next = NULL;
+  mp_pool_drop_sockets(pool);
 }
 
 static void wake_at(struct mp_pool *pool, uint64_t at_ms) {
@@ -87,6 +92,7 @@ static void finish(struct mp_pool *pool, int code) {
   pool->over = true;
   close_signals(pool);
   mp_timer_stop(&pool->alarm);
+  mp_timer_stop(&pool->look);
   mp_timer_stop(&pool->sweep);
   pool->setup->stop_rereading(pool->setup->ctx);
   mp_pool_left(pool);
@@ -100,6 +106,8 @@ static void note(struct mp_pool *pool, const struct mp_action *a, const struct m
   mp_pool_say(pool, a, event);
   if (a->fact == MP_FACT_ADOPTED) adopt(pool);
   if (a->fact == MP_FACT_DROPPED) drop(pool);
+  if (a->fact == MP_FACT_READY) mp_pool_look_soon(pool);
+  if (a->fact == MP_FACT_RELOADED) mp_pool_settle_sockets(pool);
   if (a->fact == MP_FACT_STOPPING) mp_pool_stop_listening(pool);
 }
 
@@ -148,19 +156,14 @@ static void on_alarm(struct mp_timer *timer) {
 
 /* Reload: the configuration is read by a child, then a probe shows whether the app can be had too. */
 
-static bool same_addresses(const struct mp_config *a, const struct mp_config *b) {
-  if (a->n_listen != b->n_listen) return false;
-  for (unsigned i = 0; i < a->n_listen; i++)
-    if (strcmp(a->listen[i], b->listen[i]) != 0) return false;
-  return true;
-}
-
 static void reread(struct mp_pool *pool);
 
 static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
-  if (!same_addresses(&plan->config, &pool->plan->config))
-    mp_log(pool->log, MP_LOG_WARN, "pool", "other addresses to listen on take a restart; the old ones stay");
-  drop(pool);
+  if (mp_pool_listen_next(pool, &plan->config) < 0) {
+    mp_plan_free(plan);
+    return;
+  }
+  mp_plan_free(pool->next);
   pool->next = plan;
   pool->next_generation = pool->roster->newest + 1;
   mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_RELOAD, .workers = plan->config.workers});
@@ -292,6 +295,7 @@ static int acquire(struct mp_pool *pool) {
   if (pipe2(pool->death_pipe, O_CLOEXEC) < 0) return -errno;
   if (!(pool->shm = mp_shm_create(MP_ROSTER_SEATS, &pool->shm_fd))) return -errno;
   if ((err = mp_timer_init(&pool->alarm, &pool->loop.timers, on_alarm)) < 0) return err;
+  if ((err = mp_timer_init(&pool->look, &pool->loop.timers, mp_pool_on_look)) < 0) return err;
   if ((err = mp_timer_init(&pool->sweep, &pool->loop.timers, mp_strangers_on_timer)) < 0) return err;
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
   return open_signals(pool);
@@ -306,6 +310,7 @@ static void release(struct mp_pool *pool) {
   close_signals(pool);
   mp_soon_cancel(&pool->tell_start_errors);
   mp_timer_deinit(&pool->alarm);
+  mp_timer_deinit(&pool->look);
   mp_timer_deinit(&pool->sweep);
   mp_loop_deinit(&pool->loop);
   mp_pool_stop_listening(pool);

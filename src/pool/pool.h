@@ -2,7 +2,7 @@
  *
  *            start ───────► argv names the descriptors: control, death, shared page, listening sockets
  *   master ── death pipe ───► worker      nobody writes; its end of file says that the master is gone
- *            control ◄─────►              one word a line:  ◄ "ready" "stuck" "back"   "drain" "finish" "stop" ►
+ *            control ◄─────►              one word a line:  ◄ "ready" "stuck" "back" "spent N"   "drain" "finish" "stop" ►
  *
  * What to do is decided in roster.h. A worker is a child like any other (io/child): told apart by its pidfd, waited for
  * by its number. Strangers that the master adopts from dead workers are ended and reaped, never interpreted. */

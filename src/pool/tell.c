@@ -34,6 +34,7 @@ static void tell_fact(struct mp_pool *pool, const struct mp_action *a, const str
     count(pool, MP_POOL_NOT_STARTED);
     break;
   case MP_FACT_HUNG:
+  case MP_FACT_SILENT:
     pool->killed_for[a->seat] = MP_POOL_HUNG;
     break;
   case MP_FACT_BOOT_TIMEOUT:
@@ -41,6 +42,9 @@ static void tell_fact(struct mp_pool *pool, const struct mp_action *a, const str
     break;
   case MP_FACT_OVERDUE:
     count(pool, MP_POOL_OVERDUE);
+    break;
+  case MP_FACT_RENEWED:
+    if (a->limit) count(pool, MP_POOL_MAX_REQUESTS + a->limit - MP_LIMIT_REQUESTS);
     break;
   case MP_FACT_RELOADED:
     count(pool, MP_POOL_RELOADS);

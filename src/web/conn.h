@@ -112,7 +112,7 @@ static inline void mp_conn_forget_due(struct mp_conn *conn) {
   conn->due_ms = 0;
 }
 
-/* There is an exchange whose answer has not ended: the room above holds it, or a file is on its way. */
+/* There is an exchange whose answer has not ended: the room above holds it, or the rest of it goes by itself. */
 static inline bool mp_conn_handling(const struct mp_conn *conn) {
   return conn->ex && !conn->ex->reply.ended && (!conn->ex->finished || conn->ex->sending);
 }
@@ -135,7 +135,7 @@ struct mp_exchange *mp_exchange_borrow(struct mp_server *server); /* NULL: out o
 void mp_exchange_give_back(struct mp_exchange *ex);
 void mp_exchange_hold(struct mp_exchange *ex, const char *head, size_t len); /* its head in memory of its own */
 void mp_exchange_lose(struct mp_exchange *ex);                               /* on_gone, and the ends of its waits */
-void mp_exchange_file_sent(struct mp_exchange *ex);
+void mp_exchange_rest_sent(struct mp_exchange *ex);
 void mp_exchange_tell(struct mp_server *server);
 void mp_exchange_trim(struct mp_server *server, uint32_t keep);
 

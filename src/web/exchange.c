@@ -48,14 +48,14 @@ static void record(struct mp_exchange *ex, bool whole) {
 }
 
 static void stop_sending(struct mp_exchange *ex) {
-  mp_sending_free(ex->sending);
+  if (ex->sending) ex->sending->drop(ex->sending);
   ex->sending = NULL;
 }
 
 /* It is not freed here: who calls may still look at the flags. Trimming waits for the end of the turn. */
 void mp_exchange_give_back(struct mp_exchange *ex) {
   struct mp_server *server = ex->server;
-  if (ex->sending) record(ex, false); /* the client went away before the end of its file */
+  if (ex->sending) record(ex, false); /* the client went away before the end */
   stop_sending(ex);
   ex->conn = NULL;
   ex->next = server->free;
@@ -407,8 +407,8 @@ int mp_exchange_end(struct mp_exchange *ex) {
 }
 
 /* What is short sits in the socket already; the loop goes on with what is not. */
-int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending) {
-  int err = mp_exchange_head(ex, mp_sending_length(sending));
+int mp_exchange_send_rest(struct mp_exchange *ex, uint64_t length, struct mp_sending *sending) {
+  int err = mp_exchange_head(ex, length);
   if (err < 0) return err;
   sending->ex = ex;
   ex->sending = sending;
@@ -416,11 +416,13 @@ int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending) {
   return 0;
 }
 
-void mp_exchange_file_sent(struct mp_exchange *ex) {
+void mp_exchange_rest_sent(struct mp_exchange *ex) {
   struct mp_conn *c = ex->conn;
   stop_sending(ex);
-  int err = mp_reply_end(&ex->reply, mp_conn_out(c));
-  MP_CHECK(err == 0); /* all that was declared went out */
+  if (mp_reply_end(&ex->reply, mp_conn_out(c)) < 0) { /* no memory for the last chunk: all that was declared is out */
+    mp_conn_close(c);
+    return;
+  }
   answered(ex);
   if (ex->finished && ex->body_done) mp_conn_leave_exchange(c);
 }
@@ -453,7 +455,7 @@ static void end_answer(struct mp_exchange *ex, bool cut) {
   if (cut || mp_exchange_end(ex) < 0) cut_answer(ex);
 }
 
-/* The connection keeps an exchange whose file it still sends; and one whose body is not read, to know where it ends. */
+/* The connection keeps an exchange whose rest still goes; and one whose body is not read, to know where it ends. */
 static bool is_kept(const struct mp_exchange *ex) {
   const struct mp_conn *c = ex->conn;
   if (!c || c->ex != ex || c->stream.closing) return false;

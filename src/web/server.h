@@ -26,7 +26,7 @@ struct mp_exchange {
   struct mp_head head;
   struct mp_reply reply;
   struct mp_body body;
-  struct mp_sending *sending; /* owned: the file that the rest of the answer is; else NULL */
+  struct mp_sending *sending; /* owned: the rest of the answer, which goes by itself; else NULL */
   void *call;                 /* of the room above; borrowed */
   char *block;                /* owned: the head's bytes once the handler outlives the read callback; else NULL */
   uint32_t block_cap;
@@ -148,9 +148,9 @@ int mp_exchange_head(struct mp_exchange *ex, uint64_t length);            /* hea
 int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece);     /* head first when it is not out */
 int mp_exchange_end(struct mp_exchange *ex);                              /* head first when it is not out */
 
-/* The head, and then a file (see sending.h): taken over unless this fails. The answer counts as ended from now on, and
- * is when the file has been sent; the exchange may be finished before that. */
-int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending);
+/* The head, and then what goes by itself (see sending.h): taken over unless this fails. `length` as of mp_reply_head. The
+ * answer counts as ended from now on, and is when all of it has been sent; the exchange may be finished before that. */
+int mp_exchange_send_rest(struct mp_exchange *ex, uint64_t length, struct mp_sending *sending);
 
 /* Nothing more may be written: the answer has ended, or ends by itself. */
 static inline bool mp_exchange_is_over(const struct mp_exchange *ex) {

@@ -224,15 +224,15 @@ static bool offer_room(struct mp_conn *c) {
   return true;
 }
 
-/* A slice of the file that is the rest of an answer. True: that has ended with it. */
-static bool push_file(struct mp_conn *c) {
+/* A slice of the rest of an answer that goes by itself. True: it has ended with that. */
+static bool push_rest(struct mp_conn *c) {
   struct mp_exchange *ex = c->ex;
   if (c->stream.closing || !ex || !ex->sending || mp_stream_queued(&c->stream)) return false;
-  if (mp_sending_step(ex->sending)) {
-    mp_exchange_file_sent(ex);
+  if (ex->sending->step(ex->sending)) {
+    mp_exchange_rest_sent(ex);
     return true;
   }
-  if (!c->stream.closing && !ex->sending->warming && mp_stream_queued(&c->stream) == 0) c->again = true;
+  if (!c->stream.closing && !ex->sending->waits && mp_stream_queued(&c->stream) == 0) c->again = true;
   return false;
 }
 
@@ -305,7 +305,7 @@ void mp_conn_settle(struct mp_conn *c) {
     mp_conn_flush(c);
     if (c->ex && c->ex->wants_room && !c->backlog) c->again = true; /* others' turn first */
   }
-  if (push_file(c)) {
+  if (push_rest(c)) {
     work(c);
     mp_conn_flush(c);
     if (c->ex && c->ex->sending) c->again = true;

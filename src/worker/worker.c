@@ -12,8 +12,10 @@
 #include "worker/viewer.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -41,6 +43,7 @@ struct worker {
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_watchdog watchdog;
   struct mp_soon leave;
+  uint64_t enough; /* requests: then a successor is asked for */
   uint32_t n_accepted;
   enum stage stage;
   bool has_server, server_drained, app_stopped, control_closed;
@@ -67,11 +70,19 @@ static void publish_counts(struct worker *w) {
   PUBLISH(connections, w->server.n_conns);
 }
 
+/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time. */
+static void say_spent(struct worker *w) {
+  char word[40];
+  int n = snprintf(word, sizeof word, "spent %llu\n", (unsigned long long)w->server.n_requests);
+  if (send(w->setup->control_fd, word, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n) w->enough = UINT64_MAX;
+}
+
 static void on_sleep(struct mp_loop *loop) {
   struct worker *w = MP_CONTAINER(loop, struct worker, loop);
   if (w->has_server) publish_counts(w);
   if (w->api) mp_api_show(w->api);
   mp_viewer_sleep(&w->viewer);
+  if (w->server.n_requests >= w->enough) say_spent(w);
   PUBLISH(busy_since_ms, 0);
 }
 
@@ -79,8 +90,6 @@ static void on_sleep(struct mp_loop *loop) {
 static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   struct worker *w = MP_CONTAINER(server, struct worker, server);
   PUBLISH(in_flight, server->n_held);
-  if (!atomic_load_explicit(&w->slot->busy_since_ms, memory_order_relaxed))
-    PUBLISH(busy_since_ms, mp_loop_now(&w->loop));
   mp_viewer_begin(&w->viewer, ex);
   mp_api_server_ops.on_request(server, ex);
   mp_viewer_leave(&w->viewer, ex, server->current == ex);
@@ -353,6 +362,14 @@ static int open_signals(struct worker *w) {
   return mp_signal_open(&w->term, &w->loop, SIGTERM, on_term);
 }
 
+/* Workers that were started together do not leave together. */
+static uint64_t enough_requests(const struct mp_config *config) {
+  uint64_t bits = 0;
+  if (!config->max_requests) return UINT64_MAX;
+  if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != sizeof bits) bits = (uint64_t)getpid() * 0x9e3779b97f4a7c15u;
+  return config->max_requests + (bits >> 16) % (config->max_requests_jitter + UINT64_C(1));
+}
+
 static int open_page(struct worker *w) {
   w->shm = mp_shm_map(w->setup->shm_fd);
   if (!w->shm) return -errno;
@@ -365,6 +382,8 @@ static int open_loop(struct worker *w) {
   int err = mp_loop_init(&w->loop, w->log);
   if (err < 0) return err;
   mp_soon_init(&w->leave, leave);
+  w->enough = enough_requests(w->setup->config);
+  w->loop.busy_since_ms = &w->slot->busy_since_ms;
   w->loop.on_sleep = on_sleep;
   w->control_closed = true; /* nothing to close yet */
   return 0;
@@ -410,6 +429,7 @@ static uint32_t watch_ms(double seconds) {
 static int open_watchdog(struct worker *w) {
   const struct mp_config *config = w->setup->config;
   w->watchdog.hold = mp_api_hold(w->api);
+  w->watchdog.hold->moved_ms = &w->slot->moved_ms;
   w->watchdog.watch.slow_ms = watch_ms(config->slow_callback);
   w->watchdog.watch.over_ms = watch_ms(config->timeout);
   w->watchdog.ctx = w;
@@ -442,6 +462,7 @@ static void close_all(struct worker *w) {
   mp_share_deinit(&w->share);
   mp_viewer_deinit(&w->viewer);
   w->loop.on_sleep = NULL;
+  w->loop.busy_since_ms = NULL;
   mp_loop_deinit(&w->loop);
   mp_shm_unmap(w->shm);
 }
