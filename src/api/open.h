@@ -6,6 +6,7 @@
 #include "web/server.h"
 
 struct mp_api;
+struct mp_buf;
 struct mp_view;
 
 struct mp_api_setup {
@@ -40,6 +41,10 @@ const char *mp_api_request_id(const struct mp_exchange *ex, char *out, unsigned 
 /* The number of the request that has begun last; borrowed. */
 const uint64_t *mp_api_last_number(const struct mp_api *api);
 const char *mp_api_id_prefix(const struct mp_api *api);
+
+/* What runs in this worker, as a JSON list: "tasks", "processes", or "dump", which is the tasks with their tracebacks.
+ * 0; -ENOMEM; -EINVAL: there is nothing of that name. */
+int mp_api_describe(struct mp_api *api, const char *what, struct mp_buf *out);
 
 /* What changes by itself (tasks, processes, memory) to the view, as it is now. */
 void mp_api_show(struct mp_api *api);

@@ -6,6 +6,7 @@
 #include "base/shm.h"
 #include "io/child.h"
 #include "io/signal.h"
+#include "pool/control.h"
 #include "pool/pool.h"
 #include "pool/roster.h"
 
@@ -58,6 +59,7 @@ struct mp_pool {
   struct mp_sockets sockets;      /* of the pool's generation */
   struct mp_sockets next_sockets; /* of the one being probed */
   struct mp_sockets old_sockets;  /* of the ones before, until every slot has the pool's */
+  struct mp_control control;
   int death_pipe[2];  /* owned: the write end is ours alone */
   struct mp_shm *shm; /* owned */
   uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */
@@ -68,7 +70,8 @@ struct mp_pool {
 
 /* pool.c */
 void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event);
-void mp_pool_left(struct mp_pool *pool); /* a member is gone for good */
+void mp_pool_left(struct mp_pool *pool); /* a member, or what else has to close, is gone for good */
+void mp_pool_reload(struct mp_pool *pool);
 
 /* member.c */
 int mp_member_start(struct mp_pool *pool, const struct mp_action *action, const struct mp_plan *plan);

@@ -39,6 +39,10 @@ static void on_word(void *ctx, const char *word) {
     mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_BACK, .seat = m->seat});
   else if (strncmp(word, "spent ", 6) == 0)
     tell_spent(m, word + 6);
+  else if (strncmp(word, "part ", 5) == 0 || strncmp(word, "end ", 4) == 0)
+    mp_inquiry_hear(&m->pool->control, m->seat, word);
+  else if (!*word)
+    return; /* in front of a word of the watchdog's, so that it begins a line whatever the loop was writing */
   else
     mp_log(m->pool->log, MP_LOG_WARN, "pool", "a worker says what nobody understands slot=%u pid=%d", m->slot,
            (int)m->child.proc.pid);
@@ -62,6 +66,7 @@ static void on_settled(struct mp_child *child) {
                        .status = child->status,
                        .answered = atomic_load(&pool->shm->slot[m->seat].requests)};
   mp_shm_fold(pool->shm, m->seat);
+  mp_inquiry_lost(&pool->control, m->seat);
   /* The seat is free before anybody hears of it: the next worker may get the same one at once. */
   pool->seats[m->seat] = NULL;
   mp_child_close(child);

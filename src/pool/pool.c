@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { INTERNAL = 1 /* exit code */, LAST_SWEEP_MS = 1000 };
+enum { INTERNAL = 1, CANNOT_LISTEN = 4 /* exit codes */, LAST_SWEEP_MS = 1000 };
 
 void mp_plan_free(struct mp_plan *plan) {
   if (!plan) return;
@@ -95,11 +95,21 @@ static void finish(struct mp_pool *pool, int code) {
   mp_timer_stop(&pool->look);
   mp_timer_stop(&pool->sweep);
   pool->setup->stop_rereading(pool->setup->ctx);
+  mp_control_close(&pool->control);
   mp_pool_left(pool);
 }
 
 void mp_pool_left(struct mp_pool *pool) {
-  if (pool->over && !pool->rereading && mp_list_empty(&pool->members)) mp_loop_stop(&pool->loop);
+  if (!pool->over || pool->rereading || !mp_list_empty(&pool->members)) return;
+  if (mp_control_is_closed(&pool->control)) mp_loop_stop(&pool->loop);
+}
+
+/* Who has asked for a reload hears what came of it. */
+static void tell_reloaded(struct mp_pool *pool, enum mp_fact fact) {
+  if (fact == MP_FACT_RELOADED) mp_control_reloaded(&pool->control, NULL);
+  if (fact == MP_FACT_DROPPED) mp_control_reloaded(&pool->control, "the new workers failed; the log says why");
+  if (fact == MP_FACT_MIXED) mp_control_reloaded(&pool->control, "some of the new workers failed; the log says why");
+  if (fact == MP_FACT_STOPPING) mp_control_reloaded(&pool->control, "the server is stopping");
 }
 
 static void note(struct mp_pool *pool, const struct mp_action *a, const struct mp_event *event) {
@@ -109,6 +119,7 @@ static void note(struct mp_pool *pool, const struct mp_action *a, const struct m
   if (a->fact == MP_FACT_READY) mp_pool_look_soon(pool);
   if (a->fact == MP_FACT_RELOADED) mp_pool_settle_sockets(pool);
   if (a->fact == MP_FACT_STOPPING) mp_pool_stop_listening(pool);
+  tell_reloaded(pool, a->fact);
 }
 
 static void perform(struct mp_pool *pool, const struct mp_action *a, const struct mp_event *event) {
@@ -156,17 +167,21 @@ static void on_alarm(struct mp_timer *timer) {
 
 /* Reload: the configuration is read by a child, then a probe shows whether the app can be had too. */
 
-static void reread(struct mp_pool *pool);
-
 static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
   if (mp_pool_listen_next(pool, &plan->config) < 0) {
     mp_plan_free(plan);
+    mp_control_reloaded(&pool->control, "an address cannot be listened on; the log says which");
     return;
   }
   mp_plan_free(pool->next);
   pool->next = plan;
   pool->next_generation = pool->roster->newest + 1;
   mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_RELOAD, .workers = plan->config.workers});
+}
+
+static void refuse_reload(struct mp_pool *pool, const char *why) {
+  mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
+  mp_control_reloaded(&pool->control, why);
 }
 
 static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {
@@ -177,12 +192,12 @@ static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {
   else if (plan)
     reload_with(pool, plan);
   else
-    mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
-  if (pool->reread_again && !pool->over) reread(pool);
+    refuse_reload(pool, why);
+  if (pool->reread_again && !pool->over) mp_pool_reload(pool);
   mp_pool_left(pool);
 }
 
-static void reread(struct mp_pool *pool) {
+void mp_pool_reload(struct mp_pool *pool) {
   pool->reread_again = pool->rereading;
   if (pool->rereading) return; /* once more when this one is done: it may have read too early */
   pool->rereading = true;
@@ -190,8 +205,7 @@ static void reread(struct mp_pool *pool) {
   if (err == 0) return;
   char text[128];
   pool->rereading = false;
-  mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the configuration cannot be read: %s",
-         mp_err_text(err, text, sizeof text));
+  refuse_reload(pool, mp_err_text(err, text, sizeof text));
 }
 
 /* Signals. */
@@ -247,7 +261,7 @@ static void on_signal(struct mp_signal *signal, int signo) {
     tell_kind(pool, MP_EVENT_STOP_NOW);
     break;
   case SIGHUP:
-    reread(pool);
+    mp_pool_reload(pool);
     break;
   case SIGTTIN:
     tell_kind(pool, MP_EVENT_MORE);
@@ -334,6 +348,9 @@ static int serve(struct mp_pool *pool) {
   int err = pid_file ? mp_pidfile_write(pid_file) : 0;
   if (err < 0) {
     pool->exit_code = fail(pid_file, err);
+  } else if (mp_control_open(&pool->control, pool, pool->plan->config.control_socket) < 0) {
+    pool->exit_code = CANNOT_LISTEN;
+    if (pid_file) mp_pidfile_remove(pid_file);
   } else {
     mp_roster_init(pool->roster, pool->plan->config.workers, 0, 0);
     use(pool, &pool->plan->config);

@@ -9,6 +9,7 @@
 #include "io/watchdog.h"
 #include "worker/record.h"
 #include "worker/share.h"
+#include "worker/tell.h"
 #include "worker/viewer.h"
 #include <errno.h>
 #include <signal.h>
@@ -73,7 +74,7 @@ static void publish_counts(struct worker *w) {
 /* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time. */
 static void say_spent(struct worker *w) {
   char word[40];
-  int n = snprintf(word, sizeof word, "spent %llu\n", (unsigned long long)w->server.n_requests);
+  int n = snprintf(word, sizeof word, "\nspent %llu\n", (unsigned long long)w->server.n_requests);
   if (send(w->setup->control_fd, word, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n) w->enough = UINT64_MAX;
 }
 
@@ -223,6 +224,8 @@ static void on_word(void *ctx, const char *word) {
     stop(w);
   else if (strcmp(word, "reopen") == 0)
     mp_record_reopen(&w->record);
+  else if (strncmp(word, "ask ", 4) == 0)
+    mp_tell(&w->control, w->api, word + 4);
   else
     mp_log(w->log, MP_LOG_WARN, "worker", "the master says what nobody understands");
 }
@@ -418,7 +421,8 @@ static void on_late(void *ctx, enum mp_watch_step step) {
 /* On the watchdog's thread. The pipe is not asked to wait: it is empty, or nobody listens. */
 static void tell_stuck(void *ctx, enum mp_watch_step step) {
   const struct worker *w = ctx;
-  struct mp_slice word = step == MP_WATCH_STUCK ? MP_SLICE("stuck\n") : MP_SLICE("back\n");
+  /* The loop's own words may stand there half written. */
+  struct mp_slice word = step == MP_WATCH_STUCK ? MP_SLICE("\nstuck\n") : MP_SLICE("\nback\n");
   if (send(w->setup->control_fd, word.at, word.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return; /* no master, no worker */
 }
 
