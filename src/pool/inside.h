@@ -8,6 +8,7 @@
 #include "io/signal.h"
 #include "pool/control.h"
 #include "pool/pool.h"
+#include "pool/reporter.h"
 #include "pool/roster.h"
 
 enum { MP_POOL_SIGNALS = 10, MP_POOL_LISTENERS = 64 };
@@ -60,6 +61,7 @@ struct mp_pool {
   struct mp_sockets next_sockets; /* of the one being probed */
   struct mp_sockets old_sockets;  /* of the ones before, until every slot has the pool's */
   struct mp_control control;
+  struct mp_reporter reporter;
   int death_pipe[2];  /* owned: the write end is ours alone */
   struct mp_shm *shm; /* owned */
   uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */

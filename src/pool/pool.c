@@ -56,8 +56,16 @@ static void use(struct mp_pool *pool, const struct mp_config *config) {
   pool->log->json = config->log_json;
 }
 
+/* What cannot be had stays as it was: the app is proven, and that is what counts. */
+static void move_metrics(struct mp_pool *pool, const char *address) {
+  char why[512] = "out of memory";
+  if (mp_reporter_use(&pool->reporter, address, why, sizeof why) < 0)
+    mp_log(pool->log, MP_LOG_ERROR, "pool", "metrics stay where they were: %s", why);
+}
+
 static void adopt(struct mp_pool *pool) {
   if (!pool->next) return;
+  move_metrics(pool, pool->next->config.metrics_listen);
   mp_plan_free(pool->plan);
   pool->plan = pool->next;
   pool->next = NULL;
@@ -96,12 +104,13 @@ static void finish(struct mp_pool *pool, int code) {
   mp_timer_stop(&pool->sweep);
   pool->setup->stop_rereading(pool->setup->ctx);
   mp_control_close(&pool->control);
+  mp_reporter_close(&pool->reporter);
   mp_pool_left(pool);
 }
 
 void mp_pool_left(struct mp_pool *pool) {
   if (!pool->over || pool->rereading || !mp_list_empty(&pool->members)) return;
-  if (mp_control_is_closed(&pool->control)) mp_loop_stop(&pool->loop);
+  if (mp_control_is_closed(&pool->control) && mp_reporter_is_closed(&pool->reporter)) mp_loop_stop(&pool->loop);
 }
 
 /* Who has asked for a reload hears what came of it. */
@@ -237,6 +246,7 @@ static void reopen_own_log(struct mp_pool *pool) {
 
 static void reopen_logs(struct mp_pool *pool) {
   reopen_own_log(pool);
+  mp_reporter_renew(&pool->reporter);
   MP_LIST_EACH(node, &pool->members) {
     struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
     if (pool->seats[m->seat] == m) mp_member_say(m, "reopen\n");
@@ -311,6 +321,7 @@ static int acquire(struct mp_pool *pool) {
   if ((err = mp_timer_init(&pool->alarm, &pool->loop.timers, on_alarm)) < 0) return err;
   if ((err = mp_timer_init(&pool->look, &pool->loop.timers, mp_pool_on_look)) < 0) return err;
   if ((err = mp_timer_init(&pool->sweep, &pool->loop.timers, mp_strangers_on_timer)) < 0) return err;
+  if ((err = mp_reporter_init(&pool->reporter, pool)) < 0) return err;
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
   return open_signals(pool);
 }
@@ -326,6 +337,7 @@ static void release(struct mp_pool *pool) {
   mp_timer_deinit(&pool->alarm);
   mp_timer_deinit(&pool->look);
   mp_timer_deinit(&pool->sweep);
+  mp_reporter_deinit(&pool->reporter);
   mp_loop_deinit(&pool->loop);
   mp_pool_stop_listening(pool);
   close_fd(&pool->death_pipe[0]);
@@ -343,12 +355,23 @@ static int fail(const char *what, int err) {
   return INTERNAL;
 }
 
+/* Where operators look. 0, or -errno and a sentence is on stderr. */
+static int open_views(struct mp_pool *pool) {
+  const struct mp_config *config = &pool->plan->config;
+  char why[512] = "out of memory";
+  int err = mp_control_open(&pool->control, pool, config->control_socket);
+  if (err < 0) return err;
+  err = mp_reporter_use(&pool->reporter, config->metrics_listen, why, sizeof why);
+  if (err < 0) fprintf(stderr, "moonpool: metrics: %s\n", why);
+  return err;
+}
+
 static int serve(struct mp_pool *pool) {
   char *pid_file = pool->plan->config.pid_file ? strdup(pool->plan->config.pid_file) : NULL;
   int err = pid_file ? mp_pidfile_write(pid_file) : 0;
   if (err < 0) {
     pool->exit_code = fail(pid_file, err);
-  } else if (mp_control_open(&pool->control, pool, pool->plan->config.control_socket) < 0) {
+  } else if (open_views(pool) < 0) {
     pool->exit_code = CANNOT_LISTEN;
     if (pid_file) mp_pidfile_remove(pid_file);
   } else {

@@ -12,6 +12,7 @@ bool mp_strangers_spared(pid_t pid, void *ctx) {
     const struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
     if (m->child.proc.pid == pid && !m->child.settled) return true;
   }
+  if (mp_reporter_owns(&pool->reporter, pid)) return true;
   return pool->setup->owns(pool->setup->ctx, pid);
 }
 

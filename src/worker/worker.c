@@ -40,6 +40,7 @@ struct worker {
   struct mp_shm_slot *slot; /* borrowed from shm */
   struct mp_share share;
   struct mp_viewer viewer;
+  struct mp_slice health; /* borrowed from the configuration: the path of health checks; empty: none */
   struct mp_timer look;     /* is the drain over? */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_watchdog watchdog;
@@ -87,10 +88,31 @@ static void on_sleep(struct mp_loop *loop) {
   PUBLISH(busy_since_ms, 0);
 }
 
+/* Before the app, and neither counted as a request nor written down: it comes every few seconds, from a machine. */
+static void answer_health(struct worker *w, struct mp_exchange *ex) {
+  bool serving = w->stage == SERVING;
+  ex->place = MP_VIEWER_UNSEEN;
+  ex->reply.status = serving ? 200 : 503;
+  int err = mp_reply_set(&ex->reply, MP_SLICE("Content-Type"), MP_SLICE("text/plain; charset=utf-8"));
+  if (err == 0) err = mp_reply_set(&ex->reply, MP_SLICE("Cache-Control"), MP_SLICE("no-store"));
+  if (err == 0) err = mp_exchange_send(ex, serving ? MP_SLICE("ok\n") : MP_SLICE("draining\n"));
+  mp_viewer_count(&w->viewer, MP_COUNT_HEALTH);
+  mp_exchange_finish(ex, err < 0);
+}
+
+static bool is_health_check(const struct worker *w, const struct mp_head *head) {
+  return w->health.len > 0 && mp_slice_is(head->path, w->health) &&
+         (mp_slice_is(head->method, MP_SLICE("GET")) || mp_slice_is(head->method, MP_SLICE("HEAD")));
+}
+
 /* Told before Lua runs, so that a crash in the handler finds its request counted. */
 static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   struct worker *w = MP_CONTAINER(server, struct worker, server);
   PUBLISH(in_flight, server->n_held);
+  if (is_health_check(w, &ex->head)) {
+    answer_health(w, ex);
+    return;
+  }
   mp_viewer_begin(&w->viewer, ex);
   mp_api_server_ops.on_request(server, ex);
   mp_viewer_leave(&w->viewer, ex, server->current == ex);
@@ -399,6 +421,8 @@ static int open_trust(struct worker *w) {
 }
 
 static int open_rest(struct worker *w) {
+  const char *health = w->setup->config->health;
+  if (health) w->health = mp_slice(health, strlen(health));
   int err = open_trust(w);
   if (err == 0) err = mp_record_open(&w->record, &w->loop, w->log, w->setup->config, w->setup->slot + 1);
   if (err == 0) err = mp_timer_init(&w->look, &w->loop.timers, on_look);
