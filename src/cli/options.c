@@ -12,7 +12,7 @@
 /* A row a line, long as it may be: a table reads by its columns. */
 /* clang-format off */
 const struct mp_option mp_option_table[] = {
-  {"listen", MP_OPTION_LIST, AT(listen), "127.0.0.1:8080", "ADDRESS", "HOST:PORT, :PORT, [::1]:PORT, unix:PATH or fd:N; may be repeated", .common = true},
+  {"listen", MP_OPTION_LIST, AT(listen), "127.0.0.1:8080", "ADDRESS", "HOST:PORT, :PORT, [::1]:PORT, unix:PATH, fd:N or fd:NAME; may be repeated", .common = true},
   {"backlog", MP_OPTION_COUNT, AT(backlog), "1024", "N", "connections that may wait to be accepted", .least = 1, .most = 65535},
   {"max-connections", MP_OPTION_COUNT, AT(max_connections), "10000", "N", "connections of one worker", .least = 1},
   {"workers", MP_OPTION_CORES, AT(workers), "auto", "N|auto", "worker processes; auto: one a core", .least = 1, .most = 256, .common = true},
@@ -39,12 +39,12 @@ const struct mp_option mp_option_table[] = {
   {"max-requests", MP_OPTION_COUNT, AT(max_requests), "0", "N", "a worker is replaced after so many; 0: never", .idle = false},
   {"max-requests-jitter", MP_OPTION_COUNT, AT(max_requests_jitter), "0", "N", "up to so many more, by chance", .idle = false},
   {"shared-memory", MP_OPTION_SIZE, AT(shared_memory), "16M", "SIZE", "memory of moonpool.shared", .idle = true},
-  {"user", MP_OPTION_TEXT, AT(user), NULL, "NAME", "workers run as this user", .idle = true},
-  {"group", MP_OPTION_TEXT, AT(group), NULL, "NAME", "workers run as this group", .idle = true},
-  {"umask", MP_OPTION_TEXT, AT(umask), NULL, "OCTAL", "mode bits that new files do not get", .idle = true},
+  {"user", MP_OPTION_TEXT, AT(user), NULL, "NAME", "workers run as this user", .idle = false},
+  {"group", MP_OPTION_TEXT, AT(group), NULL, "NAME", "workers run as this group", .idle = false},
+  {"umask", MP_OPTION_TEXT, AT(umask), NULL, "OCTAL", "mode bits that new files do not get", .idle = false},
   {"chdir", MP_OPTION_TEXT, AT(chdir), NULL, "DIR", "workers run here instead of in the app's folder", .idle = false},
   {"pid", MP_OPTION_TEXT, AT(pid_file), NULL, "FILE", "the master writes its process number here", .common = true},
-  {"no-new-privs", MP_OPTION_SWITCH, AT(no_new_privs), "off", NULL, "set-uid programs gain nothing (on with --user)", .idle = true},
+  {"no-new-privs", MP_OPTION_SWITCH, AT(no_new_privs), "off", NULL, "set-uid programs gain nothing (on with --user)", .idle = false},
   {"access-log", MP_OPTION_TEXT, AT(access_log), NULL, "FILE|-", "a line for each request", .idle = false},
   {"error-log", MP_OPTION_TEXT, AT(error_log), "-", "FILE|-", "where the log goes; -: stderr", .idle = false},
   {"log-level", MP_OPTION_LEVEL, AT(log_level), "info", "LEVEL", "debug, info, warn or error", .common = true},

@@ -236,6 +236,18 @@ int mp_child_start(struct mp_child *child, struct mp_loop *loop, const struct mp
   return err;
 }
 
+void mp_child_let_go(struct mp_child *child) {
+  if (child->closing) return;
+  child->closing = true;
+  mp_child_pipes_close(child);
+  if (child->state != SETTLED) {
+    child->state = SETTLED;
+    stop_watching(child);
+    child->settled = true;
+  }
+  mp_loop_post(child->loop, &child->again);
+}
+
 void mp_child_close(struct mp_child *child) {
   if (child->closing) return;
   child->closing = true;

@@ -33,6 +33,9 @@ struct visit {
   void *ctx;                           /* borrowed for the call */
   void (*meet)(struct visit *visit, pid_t pid);
   int found, ended;
+  bool own_group; /* those of our own group are met too */
+  pid_t *pids;    /* borrowed: room for `most` */
+  unsigned most;
 };
 
 static void meet_unless_spared(struct visit *visit, pid_t pid) {
@@ -134,7 +137,7 @@ static void end_child(struct visit *visit, pid_t pid) {
 
 static void reap_stranger(struct visit *visit, pid_t pid) {
   siginfo_t info = {.si_pid = 0};
-  if (getpgid(pid) == getpgrp()) return;
+  if (!visit->own_group && getpgid(pid) == getpgrp()) return;
   if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) < 0) return;
   if (info.si_pid == pid)
     visit->ended++;
@@ -172,6 +175,23 @@ int mp_reap_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx, int *left)
   visit_children(&visit);
   if (left) *left = visit.found;
   return visit.ended;
+}
+
+int mp_reap_all_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx) {
+  struct visit visit = {.spare = spare, .ctx = ctx, .meet = reap_stranger, .own_group = true};
+  visit_children(&visit);
+  return visit.ended;
+}
+
+static void note_pid(struct visit *visit, pid_t pid) {
+  if ((unsigned)visit->found < visit->most) visit->pids[visit->found] = pid;
+  visit->found++;
+}
+
+unsigned mp_children(pid_t *pids, unsigned most) {
+  struct visit visit = {.meet = note_pid, .pids = pids, .most = most};
+  visit_children(&visit);
+  return (unsigned)visit.found;
 }
 
 /* Until the last writer is dead. Bytes say nothing; a descriptor that can no longer be read tells us no more than a

@@ -29,8 +29,8 @@ struct mp_loop {
   uv_prepare_t prepare;
   /* The loop is about to wait. NULL: nobody cares. Called at each turn, so it should cost nothing. */
   void (*on_sleep)(struct mp_loop *loop);
-  /* Since when this turn is at work, 0 while the loop waits: for whoever looks from outside. NULL: nobody does. Borrowed;
-   * set to 0 by on_sleep. */
+  /* Since when this turn is at work, 0 while the loop waits: for whoever looks from outside. NULL: nobody does.
+   * Borrowed; set to 0 by on_sleep. */
   _Atomic uint64_t *busy_since_ms;
   uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };

@@ -119,9 +119,10 @@ static bool is_stopping(const struct mp_control_client *c) {
 }
 
 static void reload(struct mp_control_client *c, const char *rest) {
+  const struct mp_pool *pool = c->control->pool;
   (void)rest;
-  if (is_stopping(c)) {
-    mp_control_fail(c, "the server is stopping");
+  if (is_stopping(c) || pool->successor) {
+    mp_control_fail(c, is_stopping(c) ? "the server is stopping" : "an upgrade is under way");
     return;
   }
   c->reloads = true;
@@ -292,30 +293,32 @@ static char *automatic_path(void) {
   return path;
 }
 
-int mp_control_open(struct mp_control *control, struct mp_pool *pool, const char *where) {
-  char why[512] = "no folder for it can be written";
-  *control = (struct mp_control){.pool = pool};
+void mp_control_init(struct mp_control *control) {
+  *control = (struct mp_control){.path = NULL};
   mp_list_init(&control->clients);
+}
+
+int mp_control_open(struct mp_control *control, struct mp_pool *pool, const char *where, char *why, unsigned size) {
+  control->pool = pool;
   if (!where) return 0;
+  snprintf(why, size, "no folder for it can be written");
   bool automatic = strcmp(where, "auto") == 0;
   char *path = automatic ? automatic_path() : strdup(where);
-  int fd = path ? open_socket(path, why, sizeof why) : -ENOENT;
+  int fd = path ? open_socket(path, why, size) : -ENOENT;
   int err = fd < 0 ? fd : listen_on(control, fd);
   if (err == 0) {
     control->path = path;
     mp_log(pool->log, MP_LOG_DEBUG, "pool", "control socket path=%s", path);
     return 0;
   }
-  if (automatic)
-    mp_log(pool->log, MP_LOG_INFO, "pool", "there is no control socket: %s", why);
-  else
-    fprintf(stderr, "moonpool: the control socket: %s\n", why);
+  if (automatic) mp_log(pool->log, MP_LOG_INFO, "pool", "there is no control socket: %s", why);
   free(path);
   return automatic ? 0 : err;
 }
 
 /* Sooner than the last client: who finds no socket knows that the server is gone. */
 void mp_control_close(struct mp_control *control) {
+  if (control->closing) return;
   control->closing = true;
   if (control->path) unlink(control->path);
   free(control->path);

@@ -40,8 +40,9 @@ struct mp_control_client {
 };
 
 /* `where`: a path, or "auto": a socket with our pid in $XDG_RUNTIME_DIR/moonpool or /run/moonpool; where there can be
- * none, an info line says so. NULL: none. 0; or -errno, and a sentence is on stderr. */
-int mp_control_open(struct mp_control *control, struct mp_pool *pool, const char *where);
+ * none, an info line says so. NULL: none. 0; or -errno, and `why` (of `size` bytes) is a sentence. */
+int mp_control_open(struct mp_control *control, struct mp_pool *pool, const char *where, char *why, unsigned size);
+void mp_control_init(struct mp_control *control); /* before anything else: there is none yet */
 /* Closes everything; mp_pool_left is called when it has. The file goes with it. */
 void mp_control_close(struct mp_control *control);
 bool mp_control_is_closed(const struct mp_control *control);

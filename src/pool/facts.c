@@ -111,9 +111,8 @@ static void say_start_failed(struct mp_pool *pool, const struct mp_action *f, co
 
 /* What it was doing, if it could say so before, is told when it has ended. */
 static void say_silent(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
-  mp_log(pool->log, MP_LOG_ERROR, "pool",
-         "worker %u (pid %d) %s, ending it silent_ms=%llu in_flight=%u slot=%u gen=%u", f->slot + 1,
-         pid_of(pool, f->seat), e->stopped ? "is stopped by a signal" : "gives no sign of life",
+  mp_log(pool->log, MP_LOG_ERROR, "pool", "worker %u (pid %d) %s, ending it silent_ms=%llu in_flight=%u slot=%u gen=%u",
+         f->slot + 1, pid_of(pool, f->seat), e->stopped ? "is stopped by a signal" : "gives no sign of life",
          (unsigned long long)f->ms, atomic_load(&pool->shm->slot[f->seat].in_flight), f->slot, f->generation);
 }
 

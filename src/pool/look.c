@@ -39,8 +39,7 @@ static void tell_size(struct mp_pool *pool, const struct mp_member *m, uint64_t 
   uint64_t most = pool->plan->config.max_rss;
   if (!most || bytes <= most) return;
   mp_pool_tell(pool,
-               &(struct mp_event){
-                   .kind = MP_EVENT_SPENT, .seat = m->seat, .limit = MP_LIMIT_MEMORY, .figure = bytes});
+               &(struct mp_event){.kind = MP_EVENT_SPENT, .seat = m->seat, .limit = MP_LIMIT_MEMORY, .figure = bytes});
 }
 
 /* A stop by a debugger is its user's. */

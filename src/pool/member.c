@@ -150,6 +150,9 @@ static int start_child(struct mp_pool *pool, struct mp_member *m, int control, c
   if (plan->settings_fd >= 0) keep[n_keep++] = plan->settings_fd;
   for (unsigned i = 0; i < sockets->n; i++) keep[n_keep++] = sockets->at[i]->fd;
   int out = pool->setup->error_log;
+  struct mp_identity identity = plan->identity; /* borrows its groups */
+  if (!identity.set_umask) identity.umask = pool->setup->umask;
+  identity.set_umask = true; /* ours may be of another generation */
   struct mp_child_spec spec = {.exec = {.argv = command.argv,
                                         .program = "/proc/self/exe",
                                         .envp = environ,
@@ -157,7 +160,8 @@ static int start_child(struct mp_pool *pool, struct mp_member *m, int control, c
                                         .stdio = {-1, out, out},
                                         .keep = keep,
                                         .n_keep = n_keep,
-                                        .own_group = true}};
+                                        .own_group = true,
+                                        .identity = &identity}};
   m->child.ctx = m; /* not dies_with_us: its guardian sees our death, and ends what it has started before itself */
   err = mp_child_start(&m->child, &pool->loop, &spec, &child_ops, step);
   free(command.argv);
@@ -184,6 +188,7 @@ static int run_member(struct mp_pool *pool, struct mp_member *m, int control, co
   if (err < 0) {
     if (step == MP_EXEC_CHDIR)
       mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot run in the folder %s", plan->folder);
+    if (step == MP_EXEC_USER) mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot become another user");
     atomic_store(&pool->shm->slot[m->seat].state, MP_SHM_FREE);
     return err;
   }

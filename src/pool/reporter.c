@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PAUSE_MS = 100, LONGEST_PAUSE_MS = 10000, WELL_MS = 10000, GRACE_MS = 500, BACKLOG = 64 };
+enum { PAUSE_MS = 100, LONGEST_PAUSE_MS = 10000, WELL_MS = 10000, GRACE_MS = 500, BACKLOG = 64, QUIET_TRIES = 4 };
 
 static void start(struct mp_reporter *r);
 
@@ -86,7 +86,8 @@ static int start_child(struct mp_reporter *r, int page) {
                                         .stdio = {-1, out, out},
                                         .keep = keep,
                                         .n_keep = sizeof keep / sizeof *keep,
-                                        .own_group = true}};
+                                        .own_group = true,
+                                        .identity = &pool->plan->identity}};
   r->child.ctx = r;
   return mp_child_start(&r->child, &pool->loop, &spec, &ops, &step);
 }
@@ -102,6 +103,13 @@ static int listen_on(struct mp_reporter *r, char *why, unsigned size) {
   return r->fd < 0 ? r->fd : 0;
 }
 
+static void say_where(const struct mp_reporter *r) {
+  char name[160];
+  if (mp_listen_name(r->fd, name, sizeof name) < 0) return;
+  bool path = strncmp(name, "unix:", 5) == 0;
+  mp_log(r->pool->log, MP_LOG_INFO, "pool", "metrics on %s%s%s", path ? "" : "http://", name, path ? "" : "/metrics");
+}
+
 static void start(struct mp_reporter *r) {
   char why[512] = "";
   int err = listen_on(r, why, sizeof why);
@@ -109,10 +117,12 @@ static void start(struct mp_reporter *r) {
   err = page < 0 ? page : start_child(r, page);
   if (page >= 0) close(page);
   if (err < 0) {
-    complain(r, why, err);
+    bool held = err == -EADDRINUSE && r->tries < QUIET_TRIES; /* the one before us may be about to let it go */
+    if (!held) complain(r, why, err);
     try_again(r);
     return;
   }
+  if (r->tries > 0) say_where(r);
   r->lives = true;
   r->leaving = false;
   r->born_ms = mp_loop_now(&r->pool->loop);
@@ -142,13 +152,6 @@ static void end_child(struct mp_reporter *r) {
 
 static bool is_used(const struct mp_reporter *r, const char *address) {
   return address && r->address ? strcmp(address, r->address) == 0 : address == r->address;
-}
-
-static void say_where(const struct mp_reporter *r) {
-  char name[160];
-  if (mp_listen_name(r->fd, name, sizeof name) < 0) return;
-  bool path = strncmp(name, "unix:", 5) == 0;
-  mp_log(r->pool->log, MP_LOG_INFO, "pool", "metrics on %s%s%s", path ? "" : "http://", name, path ? "" : "/metrics");
 }
 
 /* `address` and `fd` are taken over. */

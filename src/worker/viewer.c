@@ -1,32 +1,20 @@
 #include "worker/viewer.h"
+#include "io/procfs.h"
 #include "io/watchdog.h"
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-/* The second number: pages that are resident. */
 static void tell_rss(const struct mp_viewer *v) {
-  char text[128], *behind;
-  ssize_t n = v->statm_fd < 0 ? -1 : pread(v->statm_fd, text, sizeof text - 1, 0);
-  if (n <= 0) return;
-  text[n] = '\0';
-  strtoull(text, &behind, 10);
-  mp_counter_set(&v->view->rss_bytes, strtoull(behind, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE));
+  struct mp_process_facts facts;
+  if (mp_process_look(getpid(), &facts) == 0) mp_counter_set(&v->view->rss_bytes, facts.rss_bytes);
 }
 
 void mp_viewer_init(struct mp_viewer *v, struct mp_view *view, struct mp_loop *loop, const struct mp_api *api, bool ids_are_given) {
   *v = (struct mp_viewer){.view = view, .loop = loop, .last_number = mp_api_last_number(api), .n_free = MP_VIEW_REQUESTS};
   for (unsigned i = 0; i < MP_VIEW_REQUESTS; i++) v->free[i] = (uint16_t)(MP_VIEW_REQUESTS - i);
-  v->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
   v->window_ms = mp_loop_now(loop);
   if (!ids_are_given) snprintf(view->id_prefix, sizeof view->id_prefix, "%s", mp_api_id_prefix(api));
   tell_rss(v);
-}
-
-void mp_viewer_deinit(struct mp_viewer *v) {
-  if (v->statm_fd >= 0) close(v->statm_fd);
-  v->statm_fd = -1;
 }
 
 /* ---- a request that waits ---- */

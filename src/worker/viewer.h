@@ -23,13 +23,11 @@ struct mp_viewer {
   uint64_t window_ms, window_cpu_us;
   uint16_t free[MP_VIEW_REQUESTS]; /* places, from 1 */
   unsigned n_free;
-  int statm_fd; /* owned; -1: there is no /proc */
 };
 
 /* `ids_are_given`: requests may bring their own. */
 void mp_viewer_init(struct mp_viewer *v, struct mp_view *view, struct mp_loop *loop, const struct mp_api *api,
                     bool ids_are_given);
-void mp_viewer_deinit(struct mp_viewer *v);
 
 static inline uint64_t mp_clock_ns(void) {
   struct timespec t;

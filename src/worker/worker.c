@@ -72,7 +72,8 @@ static void publish_counts(struct worker *w) {
   PUBLISH(connections, w->server.n_conns);
 }
 
-/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time. */
+/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time.
+ */
 static void say_spent(struct worker *w) {
   char word[40];
   int n = snprintf(word, sizeof word, "\nspent %llu\n", (unsigned long long)w->server.n_requests);
@@ -471,6 +472,8 @@ static int serve(struct worker *w) {
   if (code != 0) return code;
   mp_api_start(w->api);
   mp_loop_run(&w->loop);
+  w->loop.busy_since_ms = NULL; /* what is left to do has the time that leaving has */
+  PUBLISH(busy_since_ms, 0);
   return w->exit_code;
 }
 
@@ -488,9 +491,7 @@ static void close_all(struct worker *w) {
   mp_record_close(&w->record);
   mp_trust_free(&w->trust);
   mp_share_deinit(&w->share);
-  mp_viewer_deinit(&w->viewer);
   w->loop.on_sleep = NULL;
-  w->loop.busy_since_ms = NULL;
   mp_loop_deinit(&w->loop);
   mp_shm_unmap(w->shm);
 }
