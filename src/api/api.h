@@ -59,6 +59,7 @@ struct mp_call {
   struct mp_call *next; /* of the free list */
   uint64_t gen;         /* which request this slot stands for */
   uint64_t id;
+  char *given_id; /* owned: what a trusted proxy calls it; NULL: nothing */
   struct mp_wake reader;  /* waits for body bytes */
   struct mp_list writers; /* tasks that wait for room */
   struct mp_buf body;     /* owned: collected by req:body() */
@@ -69,7 +70,10 @@ struct mp_call {
   bool keep;              /* req:keep(): a client that goes away cancels nothing */
   bool gone;              /* the client went away before the answer ended */
   bool handler_over;      /* its response raises from now on */
+  bool told_slow;         /* the log has it that it waits for long */
 };
+
+enum { MP_CALL_ID = 68, MP_CALL_GIVEN_ID = 64 /* bytes of an id from outside */ };
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
 
@@ -114,7 +118,7 @@ void mp_calls_free(struct mp_api *api);
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope);
 /* "GET /path" in quotes, escaped, for the log; while call->ex is held. */
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);
-const char *mp_call_id(const struct mp_call *call, char *out, unsigned size);
+const char *mp_call_id(const struct mp_call *call, char *out, unsigned size); /* MP_CALL_ID bytes are enough */
 /* response.c: the call of `res` at place 1, its handler running and its head not sent; raises otherwise. */
 struct mp_call *mp_response_unsent(lua_State *L, const char *what);
 /* Runs on_head functions; before the head goes out. Raises what they raise. */

@@ -8,7 +8,7 @@
 enum { MOST = 1000 /* of one list */, TRACE = 4096 };
 
 static void emit_request(struct mp_emit *e, const struct mp_call *call) {
-  char id[80];
+  char id[MP_CALL_ID];
   if (!call) return;
   if (call->ex) {
     const struct mp_head *head = &call->ex->head;
@@ -49,13 +49,16 @@ static void emit_object(struct mp_emit *e, struct mp_api *api, struct mp_task *t
 }
 
 /* The innermost coroutine first. */
+static size_t stacks_of(const struct mp_task *task, char *out, size_t size) {
+  lua_State *inner = mp_coro_innermost(task);
+  size_t n = inner ? mp_held_trace(inner, out, size / 2) : 0;
+  if (n > 0) out[n++] = '\n';
+  return task->co ? n + mp_held_trace(task->co, out + n, size - n) : n;
+}
+
 static void emit_trace(struct mp_emit *e, const struct mp_task *task) {
   char trace[TRACE];
-  lua_State *inner = mp_coro_innermost(task);
-  size_t n = inner ? mp_held_trace(inner, trace, sizeof trace / 2) : 0;
-  if (n > 0) trace[n++] = '\n';
-  if (task->co) n += mp_held_trace(task->co, trace + n, sizeof trace - n);
-  mp_emit_text(e, "traceback", mp_slice(trace, n));
+  mp_emit_text(e, "traceback", mp_slice(trace, stacks_of(task, trace, sizeof trace)));
 }
 
 static void emit_task(struct mp_emit *e, struct mp_api *api, struct mp_task *task, bool with_trace) {
@@ -113,4 +116,43 @@ int mp_api_describe(struct mp_api *api, const char *what, struct mp_buf *out) {
     emit_tasks(&e, api, dump);
   mp_emit_end(&e, ']');
   return e.err;
+}
+
+/* ---- requests that wait for long ---- */
+
+static void add_stacks(struct mp_api *api, const struct mp_call *call, struct mp_buf *out) {
+  enum { STACKS = 8 };
+  char trace[TRACE];
+  unsigned n = 0;
+  for (unsigned i = 0; i < api->sched.n_slots && n < STACKS; i++) {
+    const struct mp_task *task = api->sched.slots[i];
+    if (task->state != MP_TASK_PARKED || mp_call_of_scope(api, task->scope) != call) continue;
+    size_t len = stacks_of(task, trace, sizeof trace);
+    if (mp_buf_addf(out, "%s%.*s", n ? "\nand another task of it:\n" : "stack traceback:\n", (int)len, trace) < 0) return;
+    n++;
+  }
+}
+
+static void tell_slow(struct mp_api *api, struct mp_call *call, uint64_t age_ms) {
+  char request[256], id[MP_CALL_ID], line[400];
+  struct mp_buf detail = {0};
+  call->told_slow = true;
+  add_stacks(api, call, &detail);
+  int n = snprintf(line, sizeof line, "a request waits for long age_ms=%llu request=%s id=%s", (unsigned long long)age_ms,
+                   mp_call_line(call, request, sizeof request), mp_call_id(call, id, sizeof id));
+  mp_log_detail(api->log, MP_LOG_WARN, "http", mp_slice(line, (size_t)n), mp_buf_slice(&detail));
+  mp_buf_free(&detail);
+}
+
+/* The oldest stands first. */
+uint64_t mp_api_tell_slow(struct mp_api *api, uint64_t slow_ms) {
+  uint64_t now = mp_loop_now(api->loop);
+  MP_LIST_EACH(node, &api->calls) {
+    struct mp_call *call = MP_CONTAINER(node, struct mp_call, node);
+    if (call->told_slow || !call->ex || call->handler_over) continue;
+    uint64_t due = call->ex->started_ms + slow_ms;
+    if (due > now) return due - now;
+    tell_slow(api, call, now - call->ex->started_ms);
+  }
+  return 0;
 }

@@ -42,6 +42,10 @@ const char *mp_api_request_id(const struct mp_exchange *ex, char *out, unsigned 
 const uint64_t *mp_api_last_number(const struct mp_api *api);
 const char *mp_api_id_prefix(const struct mp_api *api);
 
+/* Writes a line for each request that has begun `slow_ms` ago and waits, with the stacks of its tasks; once for each.
+ * When to look again, in milliseconds; 0: there is none to look at. */
+uint64_t mp_api_tell_slow(struct mp_api *api, uint64_t slow_ms);
+
 /* What runs in this worker, as a JSON list: "tasks", "processes", or "dump", which is the tasks with their tracebacks.
  * 0; -ENOMEM; -EINVAL: there is nothing of that name. */
 int mp_api_describe(struct mp_api *api, const char *what, struct mp_buf *out);

@@ -1,4 +1,5 @@
 #include "cli/options.h"
+#include "worker/atoms.h"
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
@@ -46,6 +47,7 @@ const struct mp_option mp_option_table[] = {
   {"pid", MP_OPTION_TEXT, AT(pid_file), NULL, "FILE", "the master writes its process number here", .common = true},
   {"no-new-privs", MP_OPTION_SWITCH, AT(no_new_privs), "off", NULL, "set-uid programs gain nothing (on with --user)", .idle = false},
   {"access-log", MP_OPTION_TEXT, AT(access_log), NULL, "FILE|-", "a line for each request", .idle = false},
+  {"access-log-format", MP_OPTION_ATOMS, AT(access_log_format), NULL, "FORMAT", "lines of it, with Gunicorn's atoms", .idle = false},
   {"error-log", MP_OPTION_TEXT, AT(error_log), "-", "FILE|-", "where the log goes; -: stderr", .idle = false},
   {"log-level", MP_OPTION_LEVEL, AT(log_level), "info", "LEVEL", "debug, info, warn or error", .common = true},
   {"log-format", MP_OPTION_FORMAT, AT(log_json), "text", "FORMAT", "text or json", .idle = false},
@@ -242,6 +244,13 @@ static int read_path(char **to, const char *value, char *why) {
   return read_text(to, value);
 }
 
+static int read_atoms(char **to, const char *value, char *why) {
+  struct mp_slice bad;
+  if (strcmp(value, "combined") == 0) return read_text(to, "");
+  if (mp_atoms_check(value, &bad) < 0) return complain(why, "\"%.*s\" is no atom", (int)bad.len, bad.at);
+  return read_text(to, value);
+}
+
 static int join_text(char **to, const char *value) {
   char *both = NULL;
   if (!*to || !*value || strcmp(value, "none") == 0) return read_text(to, value);
@@ -299,6 +308,8 @@ static int read_value(struct mp_config *config, const struct mp_option *option, 
     return read_text(field, value);
   case MP_OPTION_PATH:
     return read_path(field, value, why);
+  case MP_OPTION_ATOMS:
+    return read_atoms(field, value, why);
   case MP_OPTION_COMMAS:
     return join_text(field, value);
   case MP_OPTION_LIST:
@@ -316,7 +327,8 @@ static void forget(struct mp_config *config, const struct mp_option *option) {
   if (option->kind == MP_OPTION_LIST) {
     for (unsigned i = 0; i < config->n_listen; i++) free(config->listen[i]);
     config->n_listen = 0;
-  } else if (option->kind == MP_OPTION_TEXT || option->kind == MP_OPTION_PATH || option->kind == MP_OPTION_COMMAS) {
+  } else if (option->kind == MP_OPTION_TEXT || option->kind == MP_OPTION_PATH || option->kind == MP_OPTION_ATOMS ||
+             option->kind == MP_OPTION_COMMAS) {
     char **text = field_of(config, option);
     free(*text);
     *text = NULL;

@@ -42,6 +42,7 @@ struct worker {
   struct mp_viewer viewer;
   struct mp_slice health; /* borrowed from the configuration: the path of health checks; empty: none */
   struct mp_timer look;     /* is the drain over? */
+  struct mp_timer slow;     /* is a request that waits slow by now? Only while any waits, and with --slow-request */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_watchdog watchdog;
   struct mp_soon leave;
@@ -116,7 +117,15 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   }
   mp_viewer_begin(&w->viewer, ex);
   mp_api_server_ops.on_request(server, ex);
-  mp_viewer_leave(&w->viewer, ex, server->current == ex);
+  bool held = server->current == ex;
+  mp_viewer_leave(&w->viewer, ex, held);
+  if (held && w->record.slow_ms && !mp_timer_started(&w->slow)) mp_timer_start(&w->slow, w->record.slow_ms);
+}
+
+static void on_slow(struct mp_timer *timer) {
+  struct worker *w = MP_CONTAINER(timer, struct worker, slow);
+  uint64_t again_ms = mp_api_tell_slow(w->api, w->record.slow_ms);
+  if (again_ms) mp_timer_start(timer, again_ms);
 }
 
 static struct worker *of_server(struct mp_server *server) {
@@ -140,7 +149,8 @@ static void on_over(struct mp_exchange *ex, bool whole) {
   struct worker *w = of_server(ex->server);
   if (ex->place == MP_VIEWER_UNSEEN) return;
   mp_viewer_over(&w->viewer, ex);
-  if (w->record.wanted) mp_record_over(&w->record, ex, whole, w->viewer.now_ns / 1000000);
+  if (w->record.wanted && mp_record_over(&w->record, ex, whole, w->viewer.now_ns))
+    mp_viewer_count(&w->viewer, MP_COUNT_SLOW);
 }
 
 static void on_forget(struct mp_exchange *ex) {
@@ -427,6 +437,7 @@ static int open_rest(struct worker *w) {
   int err = open_trust(w);
   if (err == 0) err = mp_record_open(&w->record, &w->loop, w->log, w->setup->config, w->setup->slot + 1);
   if (err == 0) err = mp_timer_init(&w->look, &w->loop.timers, on_look);
+  if (err == 0) err = mp_timer_init(&w->slow, &w->loop.timers, on_slow);
   if (err == 0) err = mp_timer_init(&w->patience, &w->loop.timers, on_patience);
   if (err == 0) err = open_signals(w);
   if (err < 0) return err;
@@ -487,6 +498,7 @@ static void close_all(struct worker *w) {
   mp_signal_close(&w->term);
   mp_stream_close(&w->control);
   mp_timer_deinit(&w->look);
+  mp_timer_deinit(&w->slow);
   mp_timer_deinit(&w->patience);
   mp_record_close(&w->record);
   mp_trust_free(&w->trust);
