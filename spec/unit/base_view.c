@@ -192,9 +192,10 @@ static void json_is_written_with_its_commas_and_escapes(void **state) {
   mp_emit_end(&e, '}');
   assert_int_equal(e.err, 0);
   assert_int_equal(mp_buf_add(&out, "", 1), 0);
-  assert_string_equal(mp_buf_at(&out),
-                      "{\"a\\\"b\":\"x\\\"\\\\\\u000a\\u007f\\u00ff\\u0000y\",\"list\":[18446744073709551615,0.250,{},[],"
-                      "true,null],\"raw\":[1]}");
+  assert_string_equal(
+      mp_buf_at(&out),
+      "{\"a\\\"b\":\"x\\\"\\\\\\u000a\\u007f\\u00ff\\u0000y\",\"list\":[18446744073709551615,0.250,{},[],"
+      "true,null],\"raw\":[1]}");
   mp_buf_free(&out);
 }
 

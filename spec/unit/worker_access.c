@@ -51,10 +51,11 @@ static void what_is_not_known_is_a_dash(void **state) {
   (void)state;
   assert_string_equal(line_of(&facts, false), "- - - [02/Jan/2026:03:04:05 +0000] \"-\" - 0 \"-\" \"-\" id=- worker=0 "
                                               "took_ms=0 broken\n");
-  assert_string_equal(line_of(&facts, true),
-                      "{\"ts\":\"2026-01-02T03:04:05Z\",\"ip\":\"-\",\"method\":null,\"target\":null,\"version\":null,"
-                      "\"status\":null,\"bytes\":0,\"whole\":false,\"referer\":null,\"agent\":null,\"id\":null,\"trace\":null,"
-                      "\"worker\":0,\"took_ms\":0}\n");
+  assert_string_equal(
+      line_of(&facts, true),
+      "{\"ts\":\"2026-01-02T03:04:05Z\",\"ip\":\"-\",\"method\":null,\"target\":null,\"version\":null,"
+      "\"status\":null,\"bytes\":0,\"whole\":false,\"referer\":null,\"agent\":null,\"id\":null,\"trace\":null,"
+      "\"worker\":0,\"took_ms\":0}\n");
 }
 
 static void a_json_line_is_one_object(void **state) {
@@ -167,14 +168,15 @@ static void a_format_of_atoms_is_filled_in(void **state) {
 static void atoms_of_what_was_no_request_are_dashes(void **state) {
   struct mp_access_facts facts = {.minor = -1, .at = 1767323045};
   (void)state;
-  assert_string_equal(atoms_of("%(h)s %(r)s %(m)s %(U)s [%(q)s] %(H)s %(s)s %(b)s %(B)s %(i)s %({a}i)s %({a}o)s", &facts),
-                      "- - - - [] - - - 0 - - -\n");
+  assert_string_equal(
+      atoms_of("%(h)s %(r)s %(m)s %(U)s [%(q)s] %(H)s %(s)s %(b)s %(B)s %(i)s %({a}i)s %({a}o)s", &facts),
+      "- - - - [] - - - 0 - - -\n");
 }
 
 static void what_is_no_atom_is_named(void **state) {
-  static const char *const wrong[] = {"%",        "a %(h) b", "%h",         "%(y)s",    "%(h)d",   "%({}i)s",
-                                      "%({a}x)s", "%({a}is",  "%({a",       "a\nb",     "%(",      "%(h",
-                                      "%({a}e)s", "%()s",     "ok %(h)s %", "%(hh)s",   "%({a}i)"};
+  static const char *const wrong[] = {"%",        "a %(h) b", "%h",         "%(y)s",  "%(h)d",  "%({}i)s",
+                                      "%({a}x)s", "%({a}is",  "%({a",       "a\nb",   "%(",     "%(h",
+                                      "%({a}e)s", "%()s",     "ok %(h)s %", "%(hh)s", "%({a}i)"};
   struct mp_slice bad;
   (void)state;
   for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -128,7 +128,8 @@ static void add_stacks(struct mp_api *api, const struct mp_call *call, struct mp
     const struct mp_task *task = api->sched.slots[i];
     if (task->state != MP_TASK_PARKED || mp_call_of_scope(api, task->scope) != call) continue;
     size_t len = stacks_of(task, trace, sizeof trace);
-    if (mp_buf_addf(out, "%s%.*s", n ? "\nand another task of it:\n" : "stack traceback:\n", (int)len, trace) < 0) return;
+    if (mp_buf_addf(out, "%s%.*s", n ? "\nand another task of it:\n" : "stack traceback:\n", (int)len, trace) < 0)
+      return;
     n++;
   }
 }
@@ -138,8 +139,9 @@ static void tell_slow(struct mp_api *api, struct mp_call *call, uint64_t age_ms)
   struct mp_buf detail = {0};
   call->told_slow = true;
   add_stacks(api, call, &detail);
-  int n = snprintf(line, sizeof line, "a request waits for long age_ms=%llu request=%s id=%s", (unsigned long long)age_ms,
-                   mp_call_line(call, request, sizeof request), mp_call_id(call, id, sizeof id));
+  int n =
+      snprintf(line, sizeof line, "a request waits for long age_ms=%llu request=%s id=%s", (unsigned long long)age_ms,
+               mp_call_line(call, request, sizeof request), mp_call_id(call, id, sizeof id));
   mp_log_detail(api->log, MP_LOG_WARN, "http", mp_slice(line, (size_t)n), mp_buf_slice(&detail));
   mp_buf_free(&detail);
 }

@@ -14,12 +14,13 @@ static struct mp_call *take_call(struct mp_api *api) {
     call = calloc(1, sizeof *call);
     if (!call) return NULL;
     call->api = api;
+    call->slot = api->n_slots++;
     mp_list_init(&call->writers);
     mp_list_init(&call->sinks);
   }
   call->gen++;
   call->id = ++api->next_id;
-  call->on_head_ref = call->own_ref = LUA_NOREF;
+  call->on_head_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
   call->keep = call->gone = call->handler_over = call->told_slow = false;
   mp_scope_init(&call->scope, on_scope_over);
@@ -34,8 +35,8 @@ static void give_call_back(struct mp_call *call) {
   mp_buf_free(&call->body);
   if (call->given_id) free(call->given_id);
   call->given_id = NULL;
-  luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref); /* harmless for LUA_NOREF */
-  luaL_unref(api->L, LUA_REGISTRYINDEX, call->own_ref);
+  if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
+  mp_call_forget_kept(call);
   mp_list_unlink(&call->node);
   call->next = api->free_calls;
   api->free_calls = call;
@@ -279,12 +280,12 @@ static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method
     lua_pushlstring(L, method.at, method.len);
 }
 
-/* A route without parameters is called at once; `handle`, in Lua, finds the others and answers what has no route. */
+/* A route is called at once; `handle`, in Lua, finds what lies in mounts and folders, and answers what has no route. */
 static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 2); /* 1: the guard */
   struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
-  if (mp_routes_push(L, &api->routes, head->method, head->path)) {
+  if (mp_routes_push(L, &api->routes, head->method, head->path) || mp_match_push(L, call)) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
   }

@@ -4,7 +4,9 @@
 #include "api/gate.h"
 #include "api/hold.h"
 #include "api/json.h"
+#include "api/shared.h"
 #include "api/text.h"
+#include "api/topics.h"
 #include "sched/coro.h"
 #include "sched/trace.h"
 #include <lualib.h>
@@ -87,8 +89,6 @@ static void open_worker(lua_State *L, const struct mp_api_setup *setup) {
 static void open_routes(lua_State *L) {
   lua_pushcfunction(L, mp_l_add_route);
   lua_setfield(L, -2, "add_route");
-  lua_pushcfunction(L, mp_l_clear_routes);
-  lua_setfield(L, -2, "clear_routes");
 }
 
 static void merge_into_core(lua_State *L) {
@@ -111,6 +111,7 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
   merge_into_core(L);
   open_worker(L, setup);
   open_settings(L, setup);
+  mp_shared_open(L, setup->commons);
   mp_push_cancelled(L);
   lua_setfield(L, -2, "cancelled");
 }
@@ -131,6 +132,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_scopes_open(L);
   mp_gate_open(L);
   mp_channel_open(L);
+  mp_topics_open(L);
   mp_timers_open(L);
   mp_files_open(L);
   mp_sinks_open(L);
@@ -362,11 +364,13 @@ void mp_api_stop(struct mp_api *api) {
 
 void mp_api_close(struct mp_api *api) {
   mp_crews_close(api);
+  mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
   mp_strays_deinit(api);
   mp_calls_free(api);
   mp_routes_deinit(&api->routes);
+  mp_tree_clear(&api->tree, NULL, NULL);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
   free(api->own_view);

@@ -7,12 +7,14 @@
 
 struct mp_api;
 struct mp_buf;
+struct mp_commons;
 struct mp_view;
 
 struct mp_api_setup {
   struct mp_loop *loop; /* borrowed: outlives the api; so do the others */
   struct mp_log *log;
   const struct mp_config *config;
+  struct mp_commons *commons;
   unsigned worker; /* moonpool.worker.id: 1… */
   unsigned generation;
   struct mp_view *view; /* borrowed: where things are counted; NULL: nobody looks */

@@ -1,6 +1,6 @@
 #include "api/report.h"
-#include "http/traceparent.h"
 #include "api/api.h"
+#include "http/traceparent.h"
 
 const char *const mp_error_kinds[MP_ERROR_KINDS] = {"handler", "task",    "timer", "offload",
                                                     "service", "process", "load"};

@@ -71,11 +71,23 @@ static int keep_body(lua_State *L, struct mp_call *call, struct mp_slice last) {
     push_bytes(L, mp_buf_slice(&call->body));
   }
   mp_buf_free(&call->body);
-  mp_call_push_own(L);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, "body");
-  lua_pop(L, 1);
+  lua_pushvalue(L, -1);
+  mp_call_keep(L, call, MP_KEPT_BODY);
   return 1;
+}
+
+/* For all of it, where that is known. */
+static bool has_room(struct mp_call *call) {
+  const struct mp_head *head = &call->ex->head;
+  if (head->body != MP_BODY_LENGTH || mp_buf_len(&call->body)) return true;
+  return head->content_length <= UINT32_MAX && mp_buf_room(&call->body, (size_t)head->content_length);
+}
+
+static int wait_for_rest(lua_State *L, struct mp_call *call) {
+  bool known = call->ex->head.body == MP_BODY_LENGTH;
+  if (known && (!has_room(call) || !mp_exchange_receive_into(call->ex, &call->body)))
+    return mp_raise_status(L, 503, "not enough memory for the body");
+  return wait_for_body(L, call, "req:body", after_collect);
 }
 
 static int collect(lua_State *L, struct mp_call *call) {
@@ -86,10 +98,8 @@ static int collect(lua_State *L, struct mp_call *call) {
     if (!call->ex->body_done) verdict = mp_exchange_read(call->ex, &piece, &why);
     if (verdict == MP_REFUSE) return raise_refusal(L, &why);
     if (verdict == MP_DONE) return keep_body(L, call, piece);
-    if (piece.len == 0) return wait_for_body(L, call, "req:body", after_collect);
-    if (mp_buf_len(&call->body) == 0 && call->ex->head.body == MP_BODY_LENGTH &&
-        !mp_buf_room(&call->body, (size_t)call->ex->head.content_length))
-      return mp_raise_status(L, 503, "not enough memory for the body");
+    if (piece.len == 0) return wait_for_rest(L, call);
+    if (!has_room(call)) return mp_raise_status(L, 503, "not enough memory for the body");
     if (mp_buf_add_slice(&call->body, piece) < 0) return mp_raise_status(L, 503, "not enough memory for the body");
   }
 }
@@ -99,9 +109,7 @@ static int l_body(lua_State *L) {
   lua_settop(L, 1);
   if (call->body_use == MP_BODY_READ) return luaL_error(L, "req:body: a part of the body was read already");
   if (call->body_use == MP_BODY_WHOLE) {
-    mp_call_push_own(L);
-    lua_getfield(L, -1, "body");
-    if (lua_isstring(L, -1)) return 1;
+    if (mp_call_push_kept(L, call, MP_KEPT_BODY) == LUA_TSTRING) return 1;
     lua_settop(L, 1); /* an earlier call was cut short, or another task is collecting it */
   }
   call->body_use = MP_BODY_WHOLE;

@@ -35,9 +35,9 @@ struct mp_shm_slot {
   _Atomic uint32_t accepting; /* 1 while it takes connections */
   _Atomic uint32_t accepted;  /* connections since start */
   struct mp_shm_stuck stuck;
-  _Atomic uint32_t number;        /* of its slot, from 1: moonpool.worker.id; the master's, as the next two */
-  _Atomic uint64_t born_ms;       /* monotonic */
-  _Atomic uint32_t state;         /* enum mp_shm_state */
+  _Atomic uint32_t number;  /* of its slot, from 1: moonpool.worker.id; the master's, as the next two */
+  _Atomic uint64_t born_ms; /* monotonic */
+  _Atomic uint32_t state;   /* enum mp_shm_state */
   struct mp_view view;
 };
 

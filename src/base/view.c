@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const uint64_t mp_view_bound_ns[MP_VIEW_LATENCIES] = {1000000,   2500000,    5000000,    10000000,  25000000,
-                                                      50000000,  100000000,  250000000,  500000000, 1000000000,
+const uint64_t mp_view_bound_ns[MP_VIEW_LATENCIES] = {1000000,    2500000,    5000000,    10000000,  25000000,
+                                                      50000000,   100000000,  250000000,  500000000, 1000000000,
                                                       2500000000, 5000000000, 10000000000};
 const char *const mp_view_method_name[MP_VIEW_METHODS] = {"GET",   "HEAD",   "POST",    "PUT",
                                                           "PATCH", "DELETE", "OPTIONS", "other"};
@@ -14,10 +14,9 @@ const char *const mp_view_end_name[MP_VIEW_ENDS] = {"ok",        "failed", "sign
                                                     "cancelled", "lost",   "not_started"};
 const char *const mp_view_refusal_name[MP_VIEW_REFUSALS] = {"400", "408", "411", "413", "414",  "417",
                                                             "431", "501", "503", "505", "other"};
-const char *const mp_pool_count_name[MP_POOL_COUNTS] = {"started",      "exited",  "signalled",   "hung",
-                                                        "boot_timeout", "overdue", "not_started", "lost",
-                                                        "max_requests", "max_rss", "max_lifetime",
-                                                        "reloads",      "reloads_failed"};
+const char *const mp_pool_count_name[MP_POOL_COUNTS] = {
+    "started", "exited",       "signalled", "hung",         "boot_timeout", "overdue",       "not_started",
+    "lost",    "max_requests", "max_rss",   "max_lifetime", "reloads",      "reloads_failed"};
 
 unsigned mp_view_refusal(int status) {
   for (unsigned i = 0; i + 1 < MP_VIEW_REFUSALS; i++)
@@ -135,9 +134,9 @@ void mp_view_clear(struct mp_view *view) {
   view->id_prefix[0] = view->current.id[0] = '\0';
   for (unsigned i = 0; i < MP_VIEW_REQUESTS; i++) forget(&view->request[i]);
   for (unsigned i = 0; i < MP_COUNTS; i++) mp_counter_set(&view->count[i], 0);
-  _Atomic uint64_t *const gauges[] = {&view->tasks,    &view->processes,        &view->processes_queued,
-                                &view->offloads, &view->offloads_queued,  &view->lua_bytes,
-                                &view->offload_since_ms, &view->window_ms, &view->busy_permille,
-                                &view->lag_ns,   &view->rss_bytes};
+  _Atomic uint64_t *const gauges[] = {
+      &view->tasks,           &view->processes, &view->processes_queued, &view->offloads,
+      &view->offloads_queued, &view->lua_bytes, &view->offload_since_ms, &view->window_ms,
+      &view->busy_permille,   &view->lag_ns,    &view->rss_bytes};
   for (unsigned i = 0; i < sizeof gauges / sizeof *gauges; i++) mp_counter_set(gauges[i], 0);
 }

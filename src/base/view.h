@@ -73,12 +73,12 @@ enum mp_pool_count {
 };
 
 struct mp_view_request {
-  _Atomic uint32_t seq; /* odd while it is written */
-  uint32_t len;         /* of `line` */
+  _Atomic uint32_t seq;      /* odd while it is written */
+  uint32_t len;              /* of `line` */
   _Atomic uint64_t began_ns; /* monotonic; 0: the place is free */
-  uint64_t number;      /* in its worker; 0: not known */
-  char line[MP_VIEW_LINE]; /* "GET /path", cut; as the client sent it */
-  char id[MP_VIEW_ID];     /* what its log lines call it; empty: not known */
+  uint64_t number;           /* in its worker; 0: not known */
+  char line[MP_VIEW_LINE];   /* "GET /path", cut; as the client sent it */
+  char id[MP_VIEW_ID];       /* what its log lines call it; empty: not known */
 };
 
 struct mp_view {

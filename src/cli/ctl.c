@@ -166,8 +166,7 @@ static int run(struct ctl *ctl) {
   int code = find_server(ctl);
   if (code != 0) return code;
   int err = ask(ctl, &answer);
-  if (err < 0)
-    fprintf(stderr, "moonpool: no answer from %s: %s\n", ctl->path, mp_err_text(err, text, sizeof text));
+  if (err < 0) fprintf(stderr, "moonpool: no answer from %s: %s\n", ctl->path, mp_err_text(err, text, sizeof text));
   code = err < 0 ? MP_EXIT_INTERNAL : show(ctl, &answer);
   mp_buf_free(&answer);
   return code;

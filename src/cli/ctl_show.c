@@ -101,11 +101,11 @@ static void put_table(const json_t *rows, const struct column *columns, unsigned
 
 static int show_workers(const json_t *answer) {
   static const struct column columns[] = {
-      {"WORKER", "worker", COUNT},    {"PID", "pid", COUNT},          {"GEN", "generation", COUNT},
-      {"STATE", "state", WORD},       {"UPTIME", "uptime", SECONDS},  {"REQUESTS", "requests", COUNT},
+      {"WORKER", "worker", COUNT},    {"PID", "pid", COUNT},           {"GEN", "generation", COUNT},
+      {"STATE", "state", WORD},       {"UPTIME", "uptime", SECONDS},   {"REQUESTS", "requests", COUNT},
       {"FLIGHT", "in_flight", COUNT}, {"CONNS", "connections", COUNT}, {"TASKS", "tasks", COUNT},
-      {"PROCS", "processes", COUNT},  {"RSS", "rss", BYTES},          {"LUA", "lua_memory", BYTES},
-      {"BUSY", "busy", RATIO},        {"LAG", "lag", SECONDS},        {"STOPPED", "stopped", FLAG},
+      {"PROCS", "processes", COUNT},  {"RSS", "rss", BYTES},           {"LUA", "lua_memory", BYTES},
+      {"BUSY", "busy", RATIO},        {"LAG", "lag", SECONDS},         {"STOPPED", "stopped", FLAG},
       {"STUCK", "stuck", FLAG}};
   TABLE(json_object_get(answer, "workers"), columns, "no workers");
   return 0;
@@ -152,10 +152,14 @@ static void name_silent(const json_t *answer) {
 }
 
 static int show_tasks(const json_t *answer) {
-  static const struct column columns[] = {
-      {"WORKER", "worker", COUNT},   {"STATE", "state", WORD},           {"WAITS FOR", "waits_for", WORD},
-      {"CANCELLED", "cancelled", FLAG}, {"NAME", "name", WORD},          {"SPAWNED AT", "spawned_at", WORD},
-      {"ID", "id", WORD},            {"REQUEST", "request", WORD}};
+  static const struct column columns[] = {{"WORKER", "worker", COUNT},
+                                          {"STATE", "state", WORD},
+                                          {"WAITS FOR", "waits_for", WORD},
+                                          {"CANCELLED", "cancelled", FLAG},
+                                          {"NAME", "name", WORD},
+                                          {"SPAWNED AT", "spawned_at", WORD},
+                                          {"ID", "id", WORD},
+                                          {"REQUEST", "request", WORD}};
   json_t *rows = gather(answer, "tasks");
   if (!rows) return -ENOMEM;
   TABLE(rows, columns, "no tasks");
@@ -165,10 +169,9 @@ static int show_tasks(const json_t *answer) {
 }
 
 static int show_processes(const json_t *answer) {
-  static const struct column columns[] = {{"WORKER", "worker", COUNT}, {"PID", "pid", COUNT},
-                                          {"AGE", "age", SECONDS},     {"STOPPING", "stopping", FLAG},
-                                          {"NAME", "name", WORD},      {"ID", "id", WORD},
-                                          {"REQUEST", "request", WORD}};
+  static const struct column columns[] = {
+      {"WORKER", "worker", COUNT}, {"PID", "pid", COUNT}, {"AGE", "age", SECONDS},     {"STOPPING", "stopping", FLAG},
+      {"NAME", "name", WORD},      {"ID", "id", WORD},    {"REQUEST", "request", WORD}};
   json_t *rows = gather(answer, "processes");
   if (!rows) return -ENOMEM;
   TABLE(rows, columns, "no processes");
@@ -211,7 +214,7 @@ static int show_dump(const json_t *answer) {
     put_word(task, " id=", "id");
     putchar('\n');
     put_trace(json_is_string(json_object_get(task, "traceback")) ? json_string_value(json_object_get(task, "traceback"))
-                                                                : "");
+                                                                 : "");
   }
   if (json_array_size(rows) == 0) puts("no tasks");
   json_decref(rows);
@@ -254,9 +257,9 @@ static int show_status(json_t *answer) {
   static const struct {
     const char *key;
     enum kind kind;
-  } lines[] = {{"version", WORD},      {"pid", COUNT},         {"state", WORD},     {"uptime", SECONDS},
-               {"generation", COUNT},  {"in_flight", COUNT},   {"connections", COUNT}, {"tasks", COUNT},
-               {"rss", BYTES},         {"lua_memory", BYTES},  {"requests", COUNT}, {"accepted", COUNT},
+  } lines[] = {{"version", WORD},     {"pid", COUNT},        {"state", WORD},        {"uptime", SECONDS},
+               {"generation", COUNT}, {"in_flight", COUNT},  {"connections", COUNT}, {"tasks", COUNT},
+               {"rss", BYTES},        {"lua_memory", BYTES}, {"requests", COUNT},    {"accepted", COUNT},
                {"refused", COUNT}};
   put_addresses(answer);
   for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) put_line(answer, lines[i].key, lines[i].kind);

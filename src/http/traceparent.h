@@ -9,7 +9,8 @@
  * the same alphabet. At most 256 bytes. */
 bool mp_traceparent_is(struct mp_slice value);
 
-/* What a request says of the trace that it belongs to; empty: nothing, or not well, or twice. Borrowed from the head. */
+/* What a request says of the trace that it belongs to; empty: nothing, or not well, or twice. Borrowed from the head.
+ */
 struct mp_slice mp_traceparent_of(const struct mp_head *head);
 
 /* The trace's id in it: 32 digits; empty for an empty one. */

@@ -15,7 +15,7 @@ struct mp_soon {
   void (*run)(struct mp_soon *soon);
 };
 
-enum { MP_LOOP_SCRATCH = 65536 };
+enum { MP_LOOP_SCRATCH = 128 * 1024 };
 
 struct mp_loop {
   uv_loop_t uv;

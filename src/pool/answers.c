@@ -78,8 +78,7 @@ static void emit_worker(struct mp_emit *e, struct mp_pool *pool, const struct mp
 /* In the order of their numbers; in one slot the older one first. */
 static void each_worker(struct mp_pool *pool, struct mp_emit *e,
                         void (*emit)(struct mp_emit *e, struct mp_pool *pool, const struct mp_member *m)) {
-  for (unsigned slot = 0; slot < MP_ROSTER_SLOTS; slot++)
-    MP_LIST_EACH(node, &pool->members) {
+  for (unsigned slot = 0; slot < MP_ROSTER_SLOTS; slot++) MP_LIST_EACH(node, &pool->members) {
       const struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
       if (m->slot == slot && pool->seats[m->seat] == m) emit(e, pool, m);
     }

@@ -223,7 +223,8 @@ static void on_client_closed(struct mp_stream *stream) {
   if (control->closing) mp_pool_left(control->pool);
 }
 
-static const struct mp_stream_ops client_ops = {on_read, on_drained, on_broken, on_client_closed};
+static const struct mp_stream_ops client_ops = {
+    .on_read = on_read, .on_drained = on_drained, .on_broken = on_broken, .on_closed = on_client_closed};
 
 static void on_connection(struct mp_listener *listener, int fd, const struct mp_address *peer) {
   struct mp_control *control = MP_CONTAINER(listener, struct mp_control, listener);

@@ -32,8 +32,8 @@ static unsigned list_in_flight(const struct mp_view *view, uint64_t now_ns, stru
     uint64_t age_ns = now_ns > r->began_ns ? now_ns - r->began_ns : 0;
     mp_log_quote(mp_slice(r->line, r->len), line, sizeof line);
     mp_log_quote(mp_slice(r->id, strlen(r->id)), id, sizeof id);
-    err = mp_buf_addf(out, "%sin flight for %llu ms: %s%s%s%s", i ? "\n" : "", (unsigned long long)(age_ns / 1000000), line,
-                      *r->id ? " id=" : "", *r->id ? id : "", running == (int)i ? " (running)" : "");
+    err = mp_buf_addf(out, "%sin flight for %llu ms: %s%s%s%s", i ? "\n" : "", (unsigned long long)(age_ns / 1000000),
+                      line, *r->id ? " id=" : "", *r->id ? id : "", running == (int)i ? " (running)" : "");
   }
   return n;
 }
@@ -51,8 +51,7 @@ static void say_crashed(struct mp_pool *pool, const struct mp_action *f, const s
                    "rss_kb=%llu",
                    f->slot + 1, pid_of(pool, f->seat), how, (unsigned long long)(f->ms / 1000), in_flight,
                    in_flight == 1 ? "" : "s", f->slot, f->generation, pid_of(pool, f->seat),
-                   (unsigned long long)e->answered,
-                   (unsigned long long)(mp_counter_get(&slot->view.rss_bytes) / 1024));
+                   (unsigned long long)e->answered, (unsigned long long)(mp_counter_get(&slot->view.rss_bytes) / 1024));
   mp_log_detail(pool->log, MP_LOG_ERROR, "pool", mp_slice(text, (size_t)n), mp_buf_slice(&detail));
   mp_buf_free(&detail);
 }

@@ -45,7 +45,8 @@ static void emit_part(struct mp_emit *e, const struct mp_inquiry *q, const struc
   mp_emit_begin(e, NULL, '{');
   mp_emit_count(e, "worker", part->slot + 1);
   mp_emit_count(e, "pid", (uint64_t)part->pid);
-  if (part->state == ANSWERED) mp_emit_raw(e, strcmp(q->what, "dump") == 0 ? "tasks" : q->what, mp_buf_slice(&part->json));
+  if (part->state == ANSWERED)
+    mp_emit_raw(e, strcmp(q->what, "dump") == 0 ? "tasks" : q->what, mp_buf_slice(&part->json));
   mp_emit_end(e, '}');
 }
 

@@ -100,9 +100,9 @@ struct mp_pool {
   struct mp_control control;
   struct mp_reporter reporter;
   uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */
-  int death_pipe[2];              /* owned: the write end is ours alone */
-  struct mp_shm *shm;             /* owned */
-  int shm_fd;                     /* owned */
+  int death_pipe[2];                   /* owned: the write end is ours alone */
+  struct mp_shm *shm;                  /* owned */
+  int shm_fd;                          /* owned */
   struct mp_systemd systemd;
   struct mp_successor *successor; /* owned; NULL: none */
   struct mp_predecessor predecessor;
@@ -110,6 +110,7 @@ struct mp_pool {
   char *pid_file; /* owned; NULL: none is wanted */
   pid_t *earlier; /* owned: children that we had before we began */
   unsigned n_earlier;
+  int commons_fd, bell_fd; /* owned: what workers have in common (commons.h); the master does not look inside */
   int exit_code;
   bool proven; /* every slot had its worker once, or its failure */
   bool rereading, reread_again, over;

@@ -103,7 +103,7 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
 
 /* The command line: where it sits, its descriptors, then the settings. */
 struct command {
-  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], settings[32];
+  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], commons[32], bell[32], settings[32];
   char listen[16 + MP_POOL_LISTENERS * 12];
   char **argv; /* owned; its words are borrowed */
 };
@@ -116,8 +116,8 @@ static void name_listeners(const struct mp_sockets *sockets, char *out, size_t s
 
 static int write_command(struct command *c, const struct mp_pool *pool, const struct mp_member *m, int control,
                          const struct mp_plan *plan, const struct mp_sockets *sockets) {
-  char *const own[] = {"moonpool", "worker", c->slot,     c->seat,   c->generation, c->control,
-                       c->death,   c->shm,   c->settings, c->listen, "--"};
+  char *const own[] = {"moonpool", "worker",   c->slot, c->seat,     c->generation, c->control, c->death,
+                       c->shm,     c->commons, c->bell, c->settings, c->listen,     "--"};
   size_t n_own = sizeof own / sizeof *own, n = 0;
   snprintf(c->slot, sizeof c->slot, "--slot=%u", m->slot);
   snprintf(c->seat, sizeof c->seat, "--seat=%u", m->seat);
@@ -125,6 +125,8 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
   snprintf(c->control, sizeof c->control, "--control-fd=%d", control);
   snprintf(c->death, sizeof c->death, "--death-fd=%d", pool->death_pipe[0]);
   snprintf(c->shm, sizeof c->shm, "--shm-fd=%d", pool->shm_fd);
+  snprintf(c->commons, sizeof c->commons, "--commons-fd=%d", pool->commons_fd);
+  snprintf(c->bell, sizeof c->bell, "--bell-fd=%d", pool->bell_fd);
   snprintf(c->settings, sizeof c->settings, "--settings-fd=%d", plan->settings_fd);
   name_listeners(sockets, c->listen, sizeof c->listen);
   while (plan->words[n]) n++;
@@ -142,8 +144,8 @@ static const struct mp_sockets *sockets_of(const struct mp_pool *pool, const str
 static int start_child(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan,
                        enum mp_exec_step *step) {
   const struct mp_sockets *sockets = sockets_of(pool, plan);
-  int keep[MP_POOL_LISTENERS + 4] = {control, pool->death_pipe[0], pool->shm_fd};
-  unsigned n_keep = 3;
+  int keep[MP_POOL_LISTENERS + 6] = {control, pool->death_pipe[0], pool->shm_fd, pool->commons_fd, pool->bell_fd};
+  unsigned n_keep = 5;
   struct command command;
   int err = write_command(&command, pool, m, control, plan, sockets);
   if (err < 0) return err;

@@ -1,4 +1,5 @@
 #include "pool/pool.h"
+#include "base/commons.h"
 #include "base/err.h"
 #include "io/guardian.h"
 #include "pool/inside.h"
@@ -221,6 +222,8 @@ static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
     mp_control_reloaded(&pool->control, "an address cannot be listened on; the log says which");
     return;
   }
+  if (plan->config.shared_memory != pool->plan->config.shared_memory)
+    mp_log(pool->log, MP_LOG_WARN, "pool", "another size of shared memory takes a restart; the old one stays");
   mp_plan_free(pool->next);
   pool->next = plan;
   pool->next_generation = pool->roster->newest + 1;
@@ -384,6 +387,8 @@ static int acquire(struct mp_pool *pool) {
   if (!(pool->roster = malloc(sizeof *pool->roster))) return -ENOMEM;
   if (pipe2(pool->death_pipe, O_CLOEXEC) < 0) return -errno;
   if (!(pool->shm = mp_shm_create(MP_ROSTER_SEATS, &pool->shm_fd))) return -errno;
+  err = mp_commons_create(pool->plan->config.shared_memory, MP_ROSTER_SEATS, &pool->commons_fd, &pool->bell_fd);
+  if (err < 0) return err;
   if ((err = mp_timer_init(&pool->alarm, &pool->loop.timers, on_alarm)) < 0) return err;
   if ((err = mp_timer_init(&pool->look, &pool->loop.timers, mp_pool_on_look)) < 0) return err;
   if ((err = mp_timer_init(&pool->sweep, &pool->loop.timers, mp_strangers_on_timer)) < 0) return err;
@@ -414,6 +419,8 @@ static void release(struct mp_pool *pool) {
   close_fd(&pool->death_pipe[1]);
   if (pool->shm) mp_shm_unmap(pool->shm);
   close_fd(&pool->shm_fd);
+  close_fd(&pool->commons_fd);
+  close_fd(&pool->bell_fd);
   drop(pool);
   mp_plan_free(pool->plan);
   free(pool->pid_file);
@@ -474,6 +481,8 @@ int mp_pool_run(const struct mp_pool_setup *setup) {
                            .plan = setup->plan,
                            .death_pipe = {-1, -1},
                            .shm_fd = -1,
+                           .commons_fd = -1,
+                           .bell_fd = -1,
                            .systemd.notify.fd = -1};
   mp_list_init(&pool->members);
   mp_control_init(&pool->control);

@@ -43,7 +43,8 @@ static void counters(struct page *p, const char *name, const char *help, const c
 }
 
 static void put_requests(struct page *p) {
-  family(p, "requests_total", "counter", "Requests whose answer has ended, by method and class of status; none: no answer was sent.");
+  family(p, "requests_total", "counter",
+         "Requests whose answer has ended, by method and class of status; none: no answer was sent.");
   for (unsigned m = 0; m < MP_VIEW_METHODS; m++)
     for (unsigned s = 0; s < MP_VIEW_STATUSES; s++) {
       uint64_t n = p->count[MP_COUNT_REQUESTS + m * MP_VIEW_STATUSES + s];
@@ -271,7 +272,8 @@ int mp_expose(const struct mp_shm *shm, const struct mp_moment *now, struct mp_b
   put_pool(&p);
   put_counters(&p);
   put_workers(&p);
-  family(&p, "stuck_request_seconds", "gauge", "A request whose Lua has held its worker's loop for more than a second.");
+  family(&p, "stuck_request_seconds", "gauge",
+         "A request whose Lua has held its worker's loop for more than a second.");
   for (unsigned i = 0; i < mp_shm_used(shm); i++)
     if (is_living(&shm->slot[i])) put_stuck(&p, &shm->slot[i]);
   return p.err;

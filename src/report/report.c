@@ -37,9 +37,8 @@ static void answer_metrics(struct report *r, struct mp_exchange *ex) {
   struct mp_buf out = {0};
   struct timespec wall;
   clock_gettime(CLOCK_REALTIME, &wall);
-  struct mp_moment now = {.mono_ns = mp_loop_now_ns(&r->loop),
-                          .wall_s = (double)wall.tv_sec + (double)wall.tv_nsec / 1e9,
-                          .rss = rss_of};
+  struct mp_moment now = {
+      .mono_ns = mp_loop_now_ns(&r->loop), .wall_s = (double)wall.tv_sec + (double)wall.tv_nsec / 1e9, .rss = rss_of};
   if (mp_expose(r->shm, &now, &out) == 0)
     answer(ex, 200, "text/plain; version=0.0.4; charset=utf-8", mp_buf_slice(&out));
   else

@@ -125,6 +125,13 @@ static inline struct mp_slice mp_conn_at_hand(const struct mp_conn *conn) {
 }
 void mp_conn_take(struct mp_conn *conn, size_t n);
 
+/* receive.c: bytes of a body that go straight where they are wanted. */
+char *mp_conn_lend(struct mp_stream *stream, size_t *room);
+bool mp_conn_received(struct mp_conn *conn, const char *bytes, size_t n); /* false: they lie elsewhere */
+
+/* Sends them behind what is queued, copying only what the kernel does not take. 0 or -ENOMEM, and nothing was sent. */
+int mp_conn_send(struct mp_conn *conn, struct mp_slice bytes);
+
 /* watch.c: what time and the kernel say about the client. */
 void mp_conn_arm(struct mp_conn *conn);       /* at the end of settle: sets all deadlines */
 void mp_conn_judge_eof(struct mp_conn *conn); /* half-closed or gone? */

@@ -8,7 +8,8 @@
 enum {
   KEPT_MOST = 8 * 1024,    /* bytes of one recycled exchange's buffers, each */
   PACKED_KEPT = 64 * 1024, /* and of a server's buffer for packing */
-  BLOCK_LEAST = 1024
+  BLOCK_LEAST = 1024,
+  APART_LEAST = 8 * 1024 /* bytes of a body that is not copied behind its head */
 };
 
 /* ---- recycling ---- */
@@ -115,6 +116,7 @@ static void end_waits(struct mp_exchange *ex) {
 void mp_exchange_lose(struct mp_exchange *ex) {
   ex->gone = true;
   ex->conn = NULL;
+  ex->into = NULL;
   stop_sending(ex);
   record(ex, false);
   ex->server->ops->on_gone(ex);
@@ -332,15 +334,34 @@ static int may_begin(const struct mp_exchange *ex) {
   return err == 0 && ex->reply.head_sent ? -EALREADY : err;
 }
 
+/* A large body is sent from where it lies, with the head and what is queued before it. */
+static int send_apart(struct mp_exchange *ex, struct mp_slice body) {
+  struct mp_reply *reply = &ex->reply;
+  ssize_t len = mp_reply_pass(reply, body.len);
+  int err = len < 0 ? (int)len : mp_reply_end(reply, NULL); /* a known length has no end to be written */
+  if (err == 0 && len > 0) err = mp_conn_send(ex->conn, body);
+  if (err < 0) reply->ended = false; /* there is an answer to be cut */
+  return err;
+}
+
+static int put_whole(struct mp_exchange *ex, struct mp_buf *out, struct mp_slice body) {
+  int err = mp_reply_body(&ex->reply, out, body);
+  return err < 0 ? err : mp_reply_end(&ex->reply, out);
+}
+
 static int send_whole(struct mp_exchange *ex, struct mp_slice body) {
-  struct mp_buf *out = mp_conn_out(ex->conn);
+  struct mp_conn *c = ex->conn;
+  struct mp_buf *out = mp_conn_out(c);
   size_t before = mp_buf_len(out);
+  bool apart = body.len >= APART_LEAST && !c->backlog;
   int err = send_head(ex, body.len, true);
-  if (err == 0) err = mp_reply_body(&ex->reply, out, body);
-  if (err == 0) err = mp_reply_end(&ex->reply, out);
+  if (err == 0) err = apart ? send_apart(ex, body) : put_whole(ex, out, body);
   if (err < 0) return take_back(out, before, err);
   if (!ex->reply.bodiless) ex->body_sent = body.len;
-  appended(ex, before);
+  if (apart)
+    mp_conn_touch(c);
+  else
+    appended(ex, before);
   answered(ex);
   return 0;
 }
@@ -472,6 +493,7 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   forget_told(ex);
   ex->finished = true;
   ex->call = NULL;
+  ex->into = NULL;
   ex->wants_body = ex->wants_room = false;
   if (server->current == ex && !(ex->sending && is_kept(ex))) server->current = NULL; /* else its head is needed on */
   server->n_held--;

@@ -49,6 +49,7 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->refused = (struct mp_refusal){0};
   ex->call = NULL;
   ex->sending = NULL;
+  ex->into = NULL;
   ex->peer = (struct mp_client){.address = c->peer, .secure = c->secure};
   ex->body_sent = ex->told_status = 0;
   ex->began_ns = ex->place = 0;
@@ -160,7 +161,8 @@ static void throw_away(struct mp_conn *c) {
 static bool offer_body(struct mp_conn *c) {
   struct mp_exchange *ex = c->ex;
   if (!ex->wants_body) return false;
-  if (mp_conn_at_hand(c).len == 0 && !c->saw_eof && !c->late) return false;
+  bool whole = ex->into && ex->body_done;
+  if (mp_conn_at_hand(c).len == 0 && !whole && !c->saw_eof && !c->late) return false;
   ex->wants_body = false;
   c->server->ops->on_readable(ex);
   return true;

@@ -1,6 +1,6 @@
 #include "worker/access.h"
-#include "worker/atoms.h"
 #include "base/err.h"
+#include "worker/atoms.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

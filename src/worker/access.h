@@ -2,8 +2,9 @@
  *
  *   192.0.2.7 - - [02/Jan/2026:03:04:05 +0000] "GET /a HTTP/1.1" 200 12 "-" "curl/8" id=f00d00000001 worker=1 took_ms=3
  *
- * That is the combined format with three more words at the end, and `trace=` where the request belongs to one; or one JSON object a line. A request that ended without
- * an answer has "-" (null) for its status. Bytes that could forge a line or an escape are escaped. */
+ * That is the combined format with three more words at the end, and `trace=` where the request belongs to one; or one
+ * JSON object a line. A request that ended without an answer has "-" (null) for its status. Bytes that could forge a
+ * line or an escape are escaped. */
 #ifndef MP_WORKER_ACCESS_H
 #define MP_WORKER_ACCESS_H
 
@@ -26,7 +27,7 @@ struct mp_access_facts {
   unsigned worker;
   uint64_t took_ms, took_us;
   time_t at;
-  const struct mp_head *head;   /* borrowed for the call, like the next; NULL: there was none */
+  const struct mp_head *head; /* borrowed for the call, like the next; NULL: there was none */
   const struct mp_reply *reply;
 };
 

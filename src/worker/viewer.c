@@ -9,8 +9,10 @@ static void tell_rss(const struct mp_viewer *v) {
   if (mp_process_look(getpid(), &facts) == 0) mp_counter_set(&v->view->rss_bytes, facts.rss_bytes);
 }
 
-void mp_viewer_init(struct mp_viewer *v, struct mp_view *view, struct mp_loop *loop, const struct mp_api *api, bool ids_are_given) {
-  *v = (struct mp_viewer){.view = view, .loop = loop, .last_number = mp_api_last_number(api), .n_free = MP_VIEW_REQUESTS};
+void mp_viewer_init(struct mp_viewer *v, struct mp_view *view, struct mp_loop *loop, const struct mp_api *api,
+                    bool ids_are_given) {
+  *v = (struct mp_viewer){
+      .view = view, .loop = loop, .last_number = mp_api_last_number(api), .n_free = MP_VIEW_REQUESTS};
   for (unsigned i = 0; i < MP_VIEW_REQUESTS; i++) v->free[i] = (uint16_t)(MP_VIEW_REQUESTS - i);
   v->window_ms = mp_loop_now(loop);
   if (!ids_are_given) snprintf(view->id_prefix, sizeof view->id_prefix, "%s", mp_api_id_prefix(api));

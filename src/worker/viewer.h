@@ -2,8 +2,8 @@
  *
  *   begin ─► the api runs ─► leave: over already, or else given a place ─► over … forget
  *
- * All of it is on the way of the smallest request, so what is done for each is one copy of its line, a look at the clock
- * at its begin and at its end, and a few additions. */
+ * All of it is on the way of the smallest request, so what is done for each is one copy of its line, a look at the
+ * clock at its begin and at its end, and a few additions. */
 #ifndef MP_WORKER_VIEWER_H
 #define MP_WORKER_VIEWER_H
 
@@ -14,12 +14,12 @@
 enum { MP_VIEWER_WINDOW_MS = 1000, MP_VIEWER_UNSEEN = UINT16_MAX /* place of what is not counted */ };
 
 struct mp_viewer {
-  struct mp_view *view;     /* borrowed */
-  struct mp_loop *loop;     /* borrowed */
+  struct mp_view *view;        /* borrowed */
+  struct mp_loop *loop;        /* borrowed */
   const uint64_t *last_number; /* borrowed from the api: of requests */
-  uint64_t turn_ns;         /* when this turn of the loop was first looked at; 0: not yet */
-  uint64_t now_ns;          /* the last look at the clock in this turn */
-  uint64_t lag_ns;          /* the longest turn since `window_ms` */
+  uint64_t turn_ns;            /* when this turn of the loop was first looked at; 0: not yet */
+  uint64_t now_ns;             /* the last look at the clock in this turn */
+  uint64_t lag_ns;             /* the longest turn since `window_ms` */
   uint64_t window_ms, window_cpu_us;
   uint16_t free[MP_VIEW_REQUESTS]; /* places, from 1 */
   unsigned n_free;
@@ -42,7 +42,8 @@ static inline void mp_viewer_begin(struct mp_viewer *v, struct mp_exchange *ex) 
   ex->began_ns = v->now_ns;
   r->number = *v->last_number + 1;
   /* The request line up to the end of its target lies in one piece. */
-  mp_view_set_line(r, mp_slice(ex->head.method.at, (size_t)(ex->head.target.at - ex->head.method.at) + ex->head.target.len));
+  mp_view_set_line(
+      r, mp_slice(ex->head.method.at, (size_t)(ex->head.target.at - ex->head.method.at) + ex->head.target.len));
   atomic_store_explicit(&r->began_ns, ex->began_ns, memory_order_release);
 }
 

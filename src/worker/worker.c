@@ -1,6 +1,7 @@
 #include "worker/worker.h"
 #include "api/hold.h"
 #include "api/open.h"
+#include "base/commons.h"
 #include "base/err.h"
 #include "base/lines.h"
 #include "base/shm.h"
@@ -41,6 +42,7 @@ struct worker {
   struct mp_share share;
   struct mp_viewer viewer;
   struct mp_slice health; /* borrowed from the configuration: the path of health checks; empty: none */
+  struct mp_commons commons;
   struct mp_timer look;     /* is the drain over? */
   struct mp_timer slow;     /* is a request that waits slow by now? Only while any waits, and with --slow-request */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
@@ -377,6 +379,7 @@ static int open_api(struct worker *w) {
   struct mp_api_setup setup = {.loop = &w->loop,
                                .log = w->log,
                                .config = w->setup->config,
+                               .commons = &w->commons,
                                .worker = w->setup->slot + 1,
                                .generation = w->setup->generation,
                                .view = &w->slot->view,
@@ -411,7 +414,8 @@ static int open_page(struct worker *w) {
   if (!w->shm) return -errno;
   if (w->setup->seat >= w->shm->slots) return -ERANGE;
   w->slot = &w->shm->slot[w->setup->seat];
-  return mp_share_init(&w->share, w->shm, w->setup->seat);
+  int err = mp_share_init(&w->share, w->shm, w->setup->seat);
+  return err < 0 ? err : mp_commons_open(&w->commons, w->setup->commons_fd, w->setup->bell_fd, w->setup->seat);
 }
 
 static int open_loop(struct worker *w) {
@@ -505,7 +509,7 @@ static void close_all(struct worker *w) {
   mp_share_deinit(&w->share);
   w->loop.on_sleep = NULL;
   mp_loop_deinit(&w->loop);
-  mp_shm_unmap(w->shm);
+  mp_shm_unmap(w->shm); /* the commons stay until the process has ended: a thread left behind may look there */
 }
 
 /* The guardian ends this process when the master dies; one that was stopped must first run again to see it. */
@@ -546,11 +550,17 @@ static void ignore_event(void *ctx) {
 
 int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct mp_buf *why) {
   struct mp_loop loop;
+  struct mp_commons commons;
   mp_signal_begin();
-  if (mp_loop_init(&loop, log) < 0) return INTERNAL;
+  if (mp_commons_private(&commons, config->shared_memory) < 0) return INTERNAL;
+  if (mp_loop_init(&loop, log) < 0) {
+    mp_commons_close(&commons);
+    return INTERNAL;
+  }
   struct mp_api_setup setup = {.loop = &loop,
                                .log = log,
                                .config = config,
+                               .commons = &commons,
                                .worker = 1,
                                .generation = 1,
                                .on_started = ignore_started,
@@ -561,5 +571,6 @@ int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct m
   if (api && mp_api_load(api, why) < 0) code = APP_FAILED;
   if (api) mp_api_close(api);
   mp_loop_deinit(&loop);
+  mp_commons_close(&commons);
   return code;
 }
