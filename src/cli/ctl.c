@@ -138,7 +138,7 @@ static int read_answer(int fd, int patience_s, struct mp_buf *out) {
 }
 
 static int ask(const struct ctl *ctl, struct mp_buf *answer) {
-  int fd = connect_to(ctl->path);
+  int fd = ctl->path ? connect_to(ctl->path) : -ENOENT;
   if (fd < 0) return fd;
   int err = send_all(fd, ctl->line);
   if (err == 0) err = read_answer(fd, strcmp(ctl->what, "reload") == 0 ? RELOAD_S : ANSWER_S, answer);
