@@ -125,7 +125,8 @@ app:get("/offload", function(_, res)
 end)
 app:get("/wrong", function(_, res)
   res:text(table.concat({ raised(moonpool.shared, 1), raised(moonpool.shared, ("n"):rep(256)), raised(s.get, s),
-    raised(s.get, s, {}), raised(s.set, s, "k", nil), raised(s.set, s, "k", {}), raised(s.set, s, "k", 1, 0), raised(s.set, s, "k", 1, -1),
+    raised(s.get, s, {}), raised(s.set, s, "k", nil), raised(s.set, s, "k", {}), raised(s.set, s, "k", 1, 0),
+    raised(s.set, s, "k", 1, -1),
     raised(s.set, s, "k", 1, 0/0), raised(s.set, s, "k", 1, "1"), raised(s.incr, s, "k", "1"),
     raised(s.set, s, ("k"):rep(65536), 1), raised(s.keys, s, 1), raised(s.get, {}, "k") }, "\n"))
 end)
