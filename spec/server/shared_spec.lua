@@ -76,7 +76,7 @@ app:get("/keys", function(_, res)
   local keys = moonpool.shared "keys"
   for i = 1, 3000 do keys:set("k" .. i, i, i % 2 == 0 and 1000 or nil) end
   keys:set("k-expired", 1, 0.001)
-  moonpool.sleep(0.01)
+  while keys:get "k-expired" do moonpool.sleep(0.001) end
   local all, seen = keys:keys(), {}
   for _, k in ipairs(all) do
     assert(not seen[k] and keys:get(k))

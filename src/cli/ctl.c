@@ -20,7 +20,8 @@ struct ctl {
   const char *path; /* borrowed: of the socket; from the words, the environment, or `found` */
   char *found;      /* owned; NULL: none was looked for */
   const char *what;
-  char line[64]; /* what is asked */
+  int patience_s; /* for the answer */
+  char line[64];  /* what is asked */
   bool json;
 };
 
@@ -141,7 +142,7 @@ static int ask(const struct ctl *ctl, struct mp_buf *answer) {
   int fd = connect_to(ctl->path);
   if (fd < 0) return fd;
   int err = send_all(fd, ctl->line);
-  if (err == 0) err = read_answer(fd, strcmp(ctl->what, "reload") == 0 ? RELOAD_S : ANSWER_S, answer);
+  if (err == 0) err = read_answer(fd, ctl->patience_s, answer);
   close(fd);
   return err;
 }
@@ -208,6 +209,7 @@ static int take_word(struct ctl *ctl, char **argv, int at) {
   for (unsigned i = 0; !ctl->what && i < sizeof questions / sizeof *questions; i++) {
     if (strcmp(argv[at], questions[i]) != 0) continue;
     ctl->what = questions[i];
+    ctl->patience_s = strcmp(ctl->what, "reload") == 0 ? RELOAD_S : ANSWER_S;
     snprintf(ctl->line, sizeof ctl->line, "%s", ctl->what);
     return 0;
   }
