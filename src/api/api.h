@@ -2,8 +2,10 @@
 #ifndef MP_API_API_H
 #define MP_API_API_H
 
+#include "api/environment.h"
 #include "api/memory.h"
 #include "api/open.h"
+#include "api/places.h"
 #include "api/routes.h"
 #include "sched/state.h"
 
@@ -28,18 +30,17 @@ struct mp_api {
   int request_meta, response_meta, headers_meta;
   const void *request_type, *response_type; /* their metatables, to compare with */
   struct mp_routes routes;
-  struct mp_buf scratch;      /* owned: JSON and bodies on their way */
-  struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
-  unsigned n_processes;       /* live, and places handed to woken ones */
-  unsigned n_queued;
-  struct mp_list live;     /* processes that have not been reaped yet, through their `live` */
-  struct mp_timer strays;  /* looks for what other processes left to this one */
-  uint64_t lost_told_ms;   /* when a lost status was last logged with its advice */
-  uint64_t next_id;        /* of requests */
-  char id_prefix[17];      /* random, one a worker */
-  struct mp_list crews;    /* threads with Lua states of their own: that of offload, and a service each */
-  struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */
-  struct mp_soon quiet;    /* after mp_api_stop: all that was cancelled has ended */
+  struct mp_buf scratch;             /* owned: JSON and bodies on their way */
+  struct mp_environment environment; /* what processes inherit */
+  struct mp_places places;           /* what processes wait for before they are started */
+  struct mp_list live;               /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;            /* looks for what other processes left to this one */
+  uint64_t lost_told_ms;             /* when a lost status was last logged with its advice */
+  uint64_t next_id;                  /* of requests */
+  char id_prefix[17];                /* random, one a worker */
+  struct mp_list crews;              /* threads with Lua states of their own: that of offload, and a service each */
+  struct mp_crew *offload;           /* borrowed from crews; NULL before the first offload */
+  struct mp_soon quiet;              /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
   bool retiring; /* a drain has begun: the worker's own timers fire no more */
 };

@@ -10,8 +10,6 @@
 
 #define ARGS_NAME "moonpool.args"
 
-extern char **environ;
-
 /* ---- strings and arrays that live as long as the scratch ---- */
 
 /* Anchors the value at the top of the stack behind the args at stack place `scratch`; pops it. */
@@ -251,14 +249,6 @@ static const struct option {
 
 /* ---- the environment ---- */
 
-/* The worker's, less what is ours or the service manager's: a child must not take it for its own. */
-static bool is_ours(const char *entry) {
-  static const char *const prefixes[] = {"MOONPOOL_", "LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_"};
-  for (unsigned i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-    if (strncmp(entry, prefixes[i], strlen(prefixes[i])) == 0) return true;
-  return false;
-}
-
 static void check_name(lua_State *L, const struct reading *r, int index) {
   size_t len;
   if (lua_type(L, index) != LUA_TSTRING) luaL_error(L, "%s: env: a name must be a string", r->args->what);
@@ -314,31 +304,31 @@ static size_t add_table(lua_State *L, const struct reading *r, int index, char *
   return n;
 }
 
-static const char *path_in(char *const *envp) {
-  for (; *envp; envp++)
-    if (strncmp(*envp, "PATH=", 5) == 0) return *envp + 5;
-  return NULL;
+/* What is inherited, less what `setenv` (at `set`) edits. */
+static size_t add_inherited(lua_State *L, const struct mp_environment *environment, int set, char **array) {
+  size_t n = 0;
+  for (char **entry = environment->inherited; *entry; entry++)
+    if (!is_edited(L, set, *entry)) array[n++] = *entry;
+  return n;
 }
 
+/* Most processes get what the worker has, looked at when they are started: see mp_args_prepare. */
 static void make_environment(lua_State *L, const struct reading *r) {
-  size_t most = 0, n = 0;
+  struct mp_environment *environment = &r->args->api->environment;
   bool replaces = lua_getfield(L, r->table, "env") == LUA_TTABLE;
   int env = lua_gettop(L);
-  lua_getfield(L, r->table, "setenv");
+  bool edits = lua_getfield(L, r->table, "setenv") == LUA_TTABLE;
   int set = lua_gettop(L);
-  while (environ[most]) most++;
-  char **array = new_array(L, r, most + count_table(L, env) + count_table(L, set));
-  if (!replaces) {
-    for (size_t i = 0; i < most; i++)
-      if (!is_ours(environ[i]) && !is_edited(L, set, environ[i])) array[n++] = environ[i];
-  } else {
-    n = add_table(L, r, env, array, n);
+  if (replaces || edits) {
+    if (mp_environment_look(environment) < 0) luaL_error(L, "%s: not enough memory", r->args->what);
+    char **array = new_array(L, r, environment->n_seen + count_table(L, env) + count_table(L, set));
+    size_t n = replaces ? add_table(L, r, env, array, 0) : add_inherited(L, environment, set, array);
+    n = add_table(L, r, set, array, n);
+    array[n] = NULL;
+    r->args->spec.exec.envp = array;
+    r->args->spec.exec.path = mp_environment_path(array);
   }
-  n = add_table(L, r, set, array, n);
-  array[n] = NULL;
   lua_settop(L, env - 1);
-  r->args->spec.exec.envp = array;
-  r->args->spec.exec.path = path_in(array);
 }
 
 /* ---- the table ---- */
@@ -389,17 +379,14 @@ static void read_argv(lua_State *L, struct reading *r, size_t n) {
 static int l_args_gc(lua_State *L) {
   struct mp_args *args = lua_touserdata(L, 1);
   mp_args_close_files(args);
-  if (!mp_list_empty(&args->queued.node)) args->api->n_queued--;
-  mp_list_unlink(&args->queued.node);
-  if (args->has_place) mp_place_release(args->api);
-  args->has_place = false;
+  mp_place_give_back(args);
   return 0;
 }
 
 static struct mp_args *new_args(lua_State *L, const char *what, bool collects) {
   struct mp_args *args = lua_newuserdatauv(L, sizeof *args, 1);
   *args = (struct mp_args){.api = mp_api_of(L), .what = what, .opened = {-1, -1, -1}, .queue_timeout_s = -1};
-  mp_list_init(&args->queued.node);
+  mp_entrant_init(&args->entrant);
   args->stdio[1] = args->stdio[2] = collects ? MP_STDIO_COLLECT : MP_STDIO_LOG;
   args->spec.grace_ms = 2000;
   args->spec.linger_ms = 500;
@@ -453,7 +440,18 @@ static int open_output(const char *path, bool append) {
   return fd;
 }
 
-int mp_args_open_files(struct mp_args *args, int *which) {
+static int take_environment(struct mp_args *args) {
+  struct mp_environment *environment = &args->api->environment;
+  if (args->spec.exec.envp) return 0;
+  int err = mp_environment_look(environment);
+  args->spec.exec.envp = environment->inherited;
+  args->spec.exec.path = environment->path;
+  return err;
+}
+
+int mp_args_prepare(struct mp_args *args, int *which) {
+  int err = take_environment(args);
+  if (err < 0) return err;
   for (int i = 1; i < 3; i++) {
     if (args->stdio[i] != MP_STDIO_FILE) continue;
     int fd = open_output(args->path[i], args->append[i]);
@@ -490,20 +488,5 @@ int mp_args_push_failure(lua_State *L, const struct mp_args *args, int err, enum
     return mp_push_failure(L, err, "%s: nice: %s", args->what, text);
   default:
     return mp_push_failure(L, err, "%s: %s", args->what, text);
-  }
-}
-
-/* ---- places among max_procs ---- */
-
-void mp_place_release(struct mp_api *api) {
-  struct mp_list *node;
-  api->n_processes--;
-  while ((node = mp_list_pop(&api->spawn_queue))) {
-    struct mp_args *args = MP_CONTAINER(node, struct mp_args, queued.node);
-    api->n_queued--;
-    if (!mp_wake_fire(&args->queued.wake)) continue;
-    args->has_place = true; /* handed over, so that nobody overtakes */
-    api->n_processes++;
-    return;
   }
 }

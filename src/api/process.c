@@ -314,7 +314,7 @@ static void on_settled(struct mp_child *child) {
   mp_list_unlink(&p->live);
   mp_strays_look(p->api);
   mp_waitable_settle(&p->end, false);
-  if (p->has_place) mp_place_release(p->api);
+  if (p->has_place) mp_place_release(p->api, &p->young);
   p->has_place = false;
   release_permit(p);
   mp_child_close(child);
@@ -352,6 +352,7 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
   mp_list_init(&p->member.node);
   mp_list_init(&p->owned.node);
   mp_list_init(&p->live);
+  mp_list_init(&p->young.node);
   p->member.cancel = cancel_member;
   p->member.left_alone = left_alone;
   p->owned.cancel = cancel_owned;
@@ -389,23 +390,16 @@ static int give_failure(lua_State *L, const struct mp_args *args, int err) {
   return raise_check(L, 0, mp_err_name(err));
 }
 
-/* Not left to the collector: whoever waits for a place would wait for it. */
-static void give_place_back(struct mp_args *args) {
-  if (!args->has_place) return;
-  args->has_place = false;
-  mp_place_release(args->api);
-}
-
 static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) {
   char text[128];
   mp_args_close_files(args);
-  give_place_back(args);
+  mp_place_give_back(args);
   mp_push_failure(L, err, "%s: %s: %s", args->what, args->path[which], mp_err_text(err, text, sizeof text));
   return give_failure(L, args, err);
 }
 
 static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_exec_step step) {
-  give_place_back(args);
+  mp_place_give_back(args);
   mp_args_push_failure(L, args, err, step);
   return give_failure(L, args, err);
 }
@@ -414,8 +408,9 @@ static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_ex
 static int start(lua_State *L, int scratch) {
   struct mp_args *args = lua_touserdata(L, scratch);
   enum mp_exec_step step = MP_EXEC_START;
-  int which = 0, err = mp_args_open_files(args, &which);
-  if (err < 0) return fail_to_open(L, args, err, which);
+  mp_place_take_turn(args);
+  int which = 0, err = mp_args_prepare(args, &which);
+  if (err < 0) return which ? fail_to_open(L, args, err, which) : fail_to_start(L, args, err, step);
   struct mp_process *p = new_process(L, args);
   err = mp_child_start(&p->child, args->api->loop, &args->spec, &child_ops, &step);
   mp_args_close_files(args);
@@ -425,7 +420,7 @@ static int start(lua_State *L, int scratch) {
     return fail_to_start(L, args, err, step);
   }
   p->has_place = true;
-  args->has_place = false;
+  mp_place_started(args, &p->young);
   mp_list_append(&args->api->live, &p->live);
   join(L, p, args);
   for (int i = 1; i < 3; i++)
@@ -433,72 +428,29 @@ static int start(lua_State *L, int scratch) {
   return 1;
 }
 
-static int push_no_place(lua_State *L, const struct mp_args *args) {
-  return mp_push_failure(L, EAGAIN, "%s: no free place among %u processes within %g s", args->what,
-                         args->api->setup.config->max_procs, args->queue_timeout_s);
-}
-
-/* Waits in turn for a place among max_procs. `after` goes on with the args' place as context. */
-static int queue_up(lua_State *L, int scratch, lua_KFunction after) {
-  struct mp_args *args = lua_touserdata(L, scratch);
-  mp_wait_check(L, args->what);
-  mp_wake_arm(&args->queued.wake, mp_sched_of(L)->current);
-  mp_list_append(&args->api->spawn_queue, &args->queued.node);
-  args->api->n_queued++;
-  return mp_park(L, args->queue_timeout_s, after, scratch);
-}
-
-/* After the wait: true when a place was handed over. */
-static bool got_place(lua_State *L, int scratch) {
-  struct mp_args *args = lua_touserdata(L, scratch);
-  if (!mp_list_empty(&args->queued.node)) {
-    mp_list_unlink(&args->queued.node);
-    args->api->n_queued--;
-  }
-  if (mp_sched_of(L)->current->cancel == MP_CANCEL_ASKED) give_place_back(args); /* the next line raises */
-  mp_unpark(L);
-  return args->has_place;
-}
-
-static bool take_place(struct mp_args *args) {
-  struct mp_api *api = args->api;
-  if (api->n_processes >= api->setup.config->max_procs || !mp_list_empty(&api->spawn_queue)) return false;
-  api->n_processes++;
-  args->has_place = true;
-  return true;
-}
-
-static int after_queue_spawn(lua_State *L, int status, lua_KContext scratch) {
+static int go_spawn(lua_State *L, int status, lua_KContext scratch) {
   (void)status;
-  if (!got_place(L, (int)scratch)) return push_no_place(L, lua_touserdata(L, (int)scratch));
   return start(L, (int)scratch);
 }
 
 int mp_process_spawn(lua_State *L, int index) {
-  struct mp_args *args = mp_args_read(L, index, "spawn", false);
-  int scratch = lua_gettop(L);
-  return take_place(args) ? start(L, scratch) : queue_up(L, scratch, after_queue_spawn);
+  mp_args_read(L, index, "spawn", false);
+  return mp_place_enter(L, lua_gettop(L), go_spawn);
 }
 
 /* ---- run ---- */
 
-static int wait_for_end(lua_State *L, int scratch) {
-  int n = start(L, scratch);
-  return n == 1 ? mp_wait_for(L, lua_gettop(L), -1) : n;
-}
-
-static int after_queue_run(lua_State *L, int status, lua_KContext scratch) {
+static int go_run(lua_State *L, int status, lua_KContext scratch) {
   (void)status;
-  if (!got_place(L, (int)scratch)) return push_no_place(L, lua_touserdata(L, (int)scratch));
-  return wait_for_end(L, (int)scratch);
+  int n = start(L, (int)scratch);
+  return n == 1 ? mp_wait_for(L, lua_gettop(L), -1) : n;
 }
 
 int mp_process_run(lua_State *L) {
   lua_settop(L, 1);
   mp_wait_check(L, "run"); /* before anything is started */
-  struct mp_args *args = mp_args_read(L, 1, "run", true);
-  int scratch = lua_gettop(L);
-  return take_place(args) ? wait_for_end(L, scratch) : queue_up(L, scratch, after_queue_run);
+  mp_args_read(L, 1, "run", true);
+  return mp_place_enter(L, lua_gettop(L), go_run);
 }
 
 /* ---- methods ---- */

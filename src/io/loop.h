@@ -51,4 +51,7 @@ static inline uint64_t mp_loop_now(const struct mp_loop *loop) {
 /* "1.44.2": of the library below. Static. */
 const char *mp_loop_library(void);
 
+/* Processors that this process may use, at least 1. */
+unsigned mp_loop_cpus(void);
+
 #endif
