@@ -22,6 +22,13 @@
 #define SYS_pidfd_open 434
 #endif
 
+/* ThreadSanitizer (of gcc 12) takes every clone for a fork, whose child has memory of its own, and gives up its locks in
+ * both. The name behind clone is libc's own. */
+#if defined(__SANITIZE_THREAD__)
+int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
+#define clone __clone
+#endif
+
 /* The child runs in our memory on a stack of its own, so it may do nothing but system calls: no lock of libc's, no
  * setuid of libc's (which would reach for our threads), no sanitizer's shadow. */
 #define IN_CHILD __attribute__((no_sanitize("address", "undefined", "thread"), noinline))
@@ -255,12 +262,6 @@ IN_CHILD static int be_born(void *arg) {
 }
 
 /* In the parent --------------------------------------------------------------------------------------------------- */
-
-/* ThreadSanitizer (of gcc 12) takes every clone for a fork, whose child has memory of its own, and gives up its locks
- * in both. The name behind clone is libc's own. */
-#ifdef __SANITIZE_THREAD__
-#define clone __clone
-#endif
 
 static int reap_blocking(idtype_t by, int id) {
   siginfo_t info;
