@@ -1,10 +1,11 @@
 -- From a request to the functions that answer it.
 --
---   path as sent ─ the core's map of routes ─────────────────► run(req, res)
+--   path as sent ─ the core's map and tree of routes ────────► run(req, res)
 --     └ handle: split, decode ─ tree of the app ─ (mount: tree of the mounted app …) ─ chain of middleware, handler ─┘
 --
 -- A site is an app at the place where it is mounted; the root's is at "". Chains are put together once: for every path
--- without parameters when the first request comes (core.add_route), for other routes at their first use.
+-- without parameters (core.add_route) and every other route of the root (core.add_pattern) when the first request
+-- comes, for routes in mounts at their first use.
 
 local core = require "moonpool.core"
 local app_module = require "moonpool.app"
@@ -265,6 +266,32 @@ local function new_dispatcher(root_app)
     end
   end
 
+  -- All routes of the root, those of the map too: another may stand behind them. Where a chain depends on the path, each
+  -- request finds its own.
+  local function fill_tree()
+    if root.prefixed then
+      return
+    end
+    for _, mount in ipairs(root_app._mounts) do
+      local way = {}
+      for i, text in ipairs(mount.segments) do
+        way[i] = { kind = "literal", text = text }
+      end
+      core.add_mount(way)
+    end
+    for _, route in ipairs(root_app._router.routes) do
+      local run = root.chains[route]
+      if not run then
+        local steps = {}
+        add_layers(steps, root, {}, 1)
+        add_route(steps, route)
+        run = chain(steps)
+        root.chains[route] = run
+      end
+      core.add_pattern(route.method, route.segments, route.names, run)
+    end
+  end
+
   -- Paths of files that were there: the next request finds the way at once. The first ones only: a client could make up
   -- any number.
   local remembered, n_remembered = {}, 0
@@ -278,6 +305,7 @@ local function new_dispatcher(root_app)
   local function look()
     root = new_site(root_app, nil, "")
     fill_static(root)
+    fill_tree()
   end
 
   local function remember(path, run)
@@ -291,11 +319,6 @@ local function new_dispatcher(root_app)
   local function handle(req, res, method, path)
     if not root then
       look()
-    end
-    local route = core.match(req, root_app._router.root, method, path)
-    local known = route and root.chains[route]
-    if known then
-      return known(req, res)
     end
     local segments = router.split_path(path == "*" and "/*" or path)
     if not segments then

@@ -118,6 +118,7 @@ local M = {
   random = core.random,
   run = run,
   settings = core.settings,
+  shared = core.shared,
   sleep = core.sleep,
   spawn = spawn,
   time = core.time,

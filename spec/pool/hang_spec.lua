@@ -1,5 +1,7 @@
 -- A worker that no hook gets out of what it does: the master names it, ends it and has another.
 local client = require "spec.support.client"
+local host = require "host"
+local proc = require "spec.support.proc"
 local server = require "spec.support.server"
 local wait = require "spec.support.wait"
 
@@ -15,6 +17,16 @@ app:get("/gc", function()
   collectgarbage()
 end)
 app:get("/handler", function() xpcall(error, function() while true do end end) end)
+app:get("/mute", function()
+  local file <close> = io.open "/proc/self/cmdline"
+  require("gag").mute(tonumber(file:read("a"):match "%-%-control%-fd=(%d+)"))
+  find_bomb()
+end)
+app:get("/piece", function(_, res)
+  local until_s = os.clock() + 0.2
+  while os.clock() < until_s do end
+  res:text("piece of " .. moonpool.worker.pid)
+end)
 app:get("/short", function(_, res)
   local until_s = os.clock() + 0.8
   (("a"):rep(64)):gsub("a", function() end)
@@ -65,5 +77,77 @@ describe("a worker that is stuck in C", function()
     s = server.start { app = app, args = { "--timeout", 0 } }
     assert.are.equal("short", s:get("/short").body)
     assert.are.equal(0, s:count_log "held")
+  end)
+end)
+
+describe("a worker that gives no sign", function()
+  local s
+  after_each(server.stop_all)
+
+  local function replaced_in_time(dead, timeout, from)
+    s:wait_log("worker ready", 10, s.size + 1)
+    local took = wait.now() - from
+    assert.is_true(took >= timeout + 1, "replaced after " .. took)
+    assert.is_true(took < timeout + 2 + 2 * (wait.slow - 1), "replaced after " .. took)
+    assert.is_false(proc.alive(dead))
+  end
+
+  it("because a signal has stopped it is named, ended and replaced", function()
+    s = server.start { app = app, args = { "--timeout", 0.5 } }
+    local dead, from = s:worker(), wait.now()
+    assert.are.equal(tostring(dead), s:get("/").body)
+    host.kill(dead, "STOP")
+    replaced_in_time(dead, 0.5, from)
+    s:wait_log("pool error worker 1 %(pid " .. dead .. "%) is stopped by a signal, ending it silent_ms=%d+ in_flight=%d ")
+    assert.are_not.equal(tostring(dead), s:get("/").body)
+  end)
+
+  it("for a short time is left alone", function()
+    s = server.start { app = app, args = { "--timeout", 0.5 } }
+    local pid = s:worker()
+    for _ = 1, 3 do
+      host.kill(pid, "STOP")
+      wait.sleep(0.8)
+      host.kill(pid, "CONT")
+      assert.are.equal(tostring(pid), s:get("/").body)
+      wait.sleep(0.6)
+    end
+    assert.are.equal(pid, s:worker())
+    assert.are.equal(0, s:count_log " error ")
+  end)
+
+  it("because it is stuck in C, and its watchdog is not heard, is ended without its word", function()
+    s = server.start { app = app, args = { "--timeout", 0.3 } }
+    local dead, from, bomb = s:worker(), wait.now(), s:connect()
+    bomb:send(client.bytes("GET", "/mute"))
+    replaced_in_time(dead, 0.3, from)
+    s:wait_log("worker 1 %(pid " .. dead .. "%) gives no sign of life, ending it silent_ms=%d+ in_flight=1")
+    assert.are.equal(0, s:count_log "is stuck in C")
+    bomb:close()
+  end)
+
+  it("while another one serves holds up nobody", function()
+    s = server.start { app = app, workers = 2, args = { "--timeout", 0.5 } }
+    local dead = s:worker()
+    host.kill(dead, "STOP")
+    for _ = 1, 10 do assert.are.equal(200, s:get("/").status) end
+    s:wait_log("worker ready", 10, 3)
+  end)
+
+  it("lives without --timeout as long as it likes", function()
+    s = server.start { app = app, args = { "--timeout", 0 } }
+    local pid = s:worker()
+    host.kill(pid, "STOP")
+    wait.never(function() return not proc.alive(pid) end, 2.2, "its end")
+    host.kill(pid, "CONT")
+    assert.are.equal(tostring(pid), s:get("/").body)
+  end)
+
+  it("is not one that works for long in short pieces", function()
+    s = server.start { app = app, args = { "--timeout", 0.4 } }
+    local pid = s:worker()
+    local answers = client.at_once(s.port, 12, function() return "GET", "/piece" end)
+    for _, r in ipairs(answers) do assert.are.equal("piece of " .. pid, r.body) end
+    assert.are.equal(0, s:count_log " error ")
   end)
 end)

@@ -115,7 +115,8 @@ local function open_messages(core)
   core.routes = {}
   function core.add_route(method, path, run) core.routes[method .. " " .. path] = run end
   function core.clear_routes() core.routes = {} end
-  function core.match() end -- the router finds it all
+  function core.add_pattern() end -- the router finds it all
+  function core.add_mount() end
 
   function core.set_params(req, params)
     req.params = params

@@ -41,12 +41,24 @@ struct start {
   char **argv, **env;    /* borrowed from the Lua stack; env NULL: inherited */
   const char *out, *err; /* borrowed; files to append to, NULL: inherited */
   const char *cwd;       /* borrowed; NULL: ours */
-  lua_Integer nofile;    /* 0: as it is */
+  int fds[8];            /* become 3 and so on */
+  int n_fds;
+  lua_Integer nofile; /* 0: as it is */
 };
 
 static int redirect(const char *path, int flags, int to) {
   int fd = open(path, flags | O_CLOEXEC, 0600);
   return fd < 0 || dup2(fd, to) < 0 ? -1 : 0;
+}
+
+/* By way of higher numbers, for they may stand in each other's place. */
+static int hand_down(const struct start *s) {
+  int moved[8];
+  for (int i = 0; i < s->n_fds; i++)
+    if ((moved[i] = fcntl(s->fds[i], F_DUPFD_CLOEXEC, 64)) < 0) return -1;
+  for (int i = 0; i < s->n_fds; i++)
+    if (dup2(moved[i], 3 + i) < 0) return -1;
+  return 0;
 }
 
 static int prepare_child(const struct start *s) {
@@ -56,6 +68,7 @@ static int prepare_child(const struct start *s) {
   if (s->out && redirect(s->out, O_WRONLY | O_CREAT | O_APPEND, 1) < 0) return -1;
   if (s->err && redirect(s->err, O_WRONLY | O_CREAT | O_APPEND, 2) < 0) return -1;
   if (s->cwd && chdir(s->cwd) < 0) return -1;
+  if (hand_down(s) < 0) return -1;
   if (s->nofile) {
     struct rlimit most = {(rlim_t)s->nofile, (rlim_t)s->nofile};
     if (setrlimit(RLIMIT_NOFILE, &most) < 0) return -1;
@@ -84,7 +97,20 @@ static const char *text_field(lua_State *L, const char *name) {
   return luaL_optstring(L, -1, NULL); /* stays on the stack, so the text stays too */
 }
 
-/* start{ argv = {path, …}, env = {"K=v", …}, out = file, err = file, cwd = folder, nofile = n } -> pid
+static void read_fds(lua_State *L, struct start *s) {
+  if (lua_getfield(L, 1, "fds") == LUA_TTABLE) {
+    s->n_fds = (int)luaL_len(L, -1);
+    luaL_argcheck(L, s->n_fds <= 8, 1, "at most 8 fds");
+    for (int i = 0; i < s->n_fds; i++) {
+      lua_geti(L, -1, i + 1);
+      s->fds[i] = (int)luaL_checkinteger(L, -1);
+      lua_pop(L, 1);
+    }
+  }
+  lua_pop(L, 1);
+}
+
+/* start{ argv = {path, …}, env = {"K=v", …}, out = file, err = file, cwd = folder, nofile = n, fds = {n, …} } -> pid
  * In a session of its own. */
 static int l_start(lua_State *L) {
   struct start s = {0};
@@ -96,6 +122,7 @@ static int l_start(lua_State *L) {
   s.cwd = text_field(L, "cwd");
   lua_getfield(L, 1, "nofile");
   s.nofile = luaL_optinteger(L, -1, 0);
+  read_fds(L, &s);
   lua_getfield(L, 1, "argv");
   s.argv = list_to_vector(L, lua_gettop(L));
   if (lua_getfield(L, 1, "env") != LUA_TNIL) s.env = list_to_vector(L, lua_gettop(L));

@@ -291,7 +291,8 @@ static void on_broken(struct mp_stream *stream, int err) {
 static void on_closed(struct mp_stream *stream) {
   MP_CONTAINER(stream, struct pair, stream)->closed = true;
 }
-static const struct mp_stream_ops ops = {on_read, on_drained, on_broken, on_closed};
+static const struct mp_stream_ops ops = {
+    .on_read = on_read, .on_drained = on_drained, .on_broken = on_broken, .on_closed = on_closed};
 
 static void open_pair(struct place *p, struct pair *pair) {
   int fds[2];

@@ -45,7 +45,8 @@ static void on_closed(struct mp_stream *stream) {
   end_of(stream)->closed = true;
 }
 
-static const struct mp_stream_ops ops = {on_read, on_drained, on_broken, on_closed};
+static const struct mp_stream_ops ops = {
+    .on_read = on_read, .on_drained = on_drained, .on_broken = on_broken, .on_closed = on_closed};
 
 /* A stream on one end of a socket pair; the other is the caller's. */
 static int open_pair(struct fixture *f, struct end *end) {

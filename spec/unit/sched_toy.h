@@ -93,7 +93,7 @@ static void on_unhandled(struct mp_sched *sched, lua_State *L, struct mp_scope *
 
 static void on_over(struct mp_scope *scope) {
   struct toy_scope *s = MP_CONTAINER(scope, struct toy_scope, scope);
-  mp_report_failed(&s->toy->sched, scope);
+  mp_report_failed(scope);
   s->toy->n_over++;
   mp_list_unlink(&s->node);
   free(s);

@@ -2,14 +2,18 @@
 #ifndef MP_API_API_H
 #define MP_API_API_H
 
-#include "api/environment.h"
+#include "api/failure.h"
+#include "api/heritage.h"
 #include "api/memory.h"
 #include "api/open.h"
 #include "api/places.h"
+#include "api/report.h"
 #include "api/routes.h"
+#include "api/tree.h"
 #include "sched/state.h"
 
 struct mp_process;
+struct mp_topics;
 
 struct mp_api {
   struct mp_api_setup setup;
@@ -25,22 +29,26 @@ struct mp_api {
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
+  uint64_t n_errors[MP_ERROR_KINDS];   /* that nobody took, by kind */
   int get_ref;                         /* the string "GET" */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
-  const void *request_type, *response_type; /* their metatables, to compare with */
+  int kept_ref;     /* what is kept for requests: a list with MP_KEPT_KEYS places for each slot */
+  uint32_t n_slots; /* of requests, ever made */
   struct mp_routes routes;
-  struct mp_buf scratch;             /* owned: JSON and bodies on their way */
-  struct mp_environment environment; /* what processes inherit */
-  struct mp_places places;           /* what processes wait for before they are started */
-  struct mp_list live;               /* processes that have not been reaped yet, through their `live` */
-  struct mp_timer strays;            /* looks for what other processes left to this one */
-  uint64_t lost_told_ms;             /* when a lost status was last logged with its advice */
-  uint64_t next_id;                  /* of requests */
-  char id_prefix[17];                /* random, one a worker */
-  struct mp_list crews;              /* threads with Lua states of their own: that of offload, and a service each */
-  struct mp_crew *offload;           /* borrowed from crews; NULL before the first offload */
-  struct mp_soon quiet;              /* after mp_api_stop: all that was cancelled has ended */
+  struct mp_tree tree;
+  struct mp_buf scratch;      /* owned: JSON and bodies on their way */
+  struct mp_heritage heritage; /* what processes find in their environment */
+  struct mp_places places;       /* what they wait for before they are started */
+  struct mp_list live;     /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;  /* looks for what other processes left to this one */
+  uint64_t lost_told_ms;   /* when a lost status was last logged with its advice */
+  uint64_t next_id;        /* of requests */
+  char id_prefix[17];      /* random, one a worker */
+  struct mp_list crews;    /* threads with Lua states of their own: that of offload, and a service each */
+  struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */
+  struct mp_topics *topics; /* owned; NULL before anything was published or subscribed to */
+  struct mp_soon quiet;    /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
   bool retiring; /* a drain has begun: the worker's own timers fire no more */
 };
@@ -58,8 +66,9 @@ struct mp_call {
   struct mp_list writers; /* tasks that wait for room */
   struct mp_buf body;     /* owned: collected by req:body() */
   struct mp_list sinks;   /* struct mp_file: being written for this request, gone with it */
-  int own_ref;            /* registry: table of what was made or set for it (ctx, params …); LUA_NOREF */
+  uint32_t slot;          /* a number of its own, from 0 */
   int on_head_ref;        /* registry: list of functions; LUA_NOREF */
+  uint8_t kept;           /* bit n: key n of what is kept for it (ctx, params …) */
   uint8_t body_use;       /* enum mp_body_use */
   bool keep;              /* req:keep(): a client that goes away cancels nothing */
   bool gone;              /* the client went away before the answer ended */
@@ -68,8 +77,10 @@ struct mp_call {
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
 
-/* A userdata of this layout is `req`, `res` or `req.headers`. */
+/* A userdata of this layout is `req`, `res` or `req.headers`; `type` says which, and that it is of ours: no other
+ * userdata holds that address there. */
 struct mp_call_box {
+  const char *type;     /* static: its name */
   struct mp_call *call; /* borrowed: slots live as long as the api */
   uint64_t gen;
 };
@@ -87,19 +98,6 @@ struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, c
 
 /* Pushes "app.lua:12", where the app called what runs now. */
 void mp_push_caller(lua_State *L);
-
-/* Told once of every error that nobody took: writes the line, then calls the app's on_error. Index of the error value
- * and of its traceback (0: none) on L; the rest may be NULL. */
-struct mp_error_facts {
-  const char *kind; /* "handler", "task", "timer", "offload", "service", "process", "load" */
-  const struct mp_call *call;
-  const char *spawned_at;
-  bool told; /* the line is in the log already */
-};
-void mp_api_report(struct mp_api *api, lua_State *L, int error, int traceback, const struct mp_error_facts *facts);
-
-/* nil, message, code name */
-int mp_push_failure(lua_State *L, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
@@ -154,23 +152,32 @@ void mp_crews_close(struct mp_api *api);
 int mp_l_now(lua_State *L);
 int mp_l_time(lua_State *L);
 
-/* The userdata at `index` with that metatable, NULL otherwise: by identity, which costs a fifth of a look-up by name.
- */
-static inline void *mp_test_type(lua_State *L, int index, const void *type) {
-  void *at = lua_touserdata(L, index);
-  if (!at || !lua_getmetatable(L, index)) return NULL;
-  bool is = lua_topointer(L, -1) == type;
-  lua_pop(L, 1);
-  return is ? at : NULL;
+/* The box at `index` if it is of that type, which is one of the names below; raises otherwise. A tenth of the price of
+ * luaL_checkudata. */
+static inline struct mp_call_box *mp_box_check(lua_State *L, int index, const char *type) {
+  struct mp_call_box *box = lua_touserdata(L, index);
+  if (!box || lua_rawlen(L, index) != sizeof *box || box->type != type) luaL_typeerror(L, index, type);
+  return box;
 }
 
-/* request.c: the value at the top becomes req.params of the request at stack place 1; popped. */
-void mp_request_set_params(lua_State *L);
+extern const char mp_request_name[], mp_response_name[], mp_headers_name[];
+
+/* match.c: pushes the handler of a route with parameters, which are set; false, and nothing, when only the router can
+ * tell what answers. */
+bool mp_match_push(lua_State *L, struct mp_call *call);
 
 /* request.c: pushes the two objects of a call. */
 void mp_call_push(lua_State *L, struct mp_call *call);
 /* The call of the `req` at stack place 1; raises when it is none, or has ended. */
 struct mp_call *mp_call_check(lua_State *L);
+/* What is made once for a request, or set by scripts. It goes with the request, not with the object: the error page
+ * gets objects of its own and finds it again. Other keys are request.c's. */
+enum { MP_KEPT_PARAMS, MP_KEPT_BODY, MP_KEPT_KEYS = 8 };
+void mp_call_keep(lua_State *L, struct mp_call *call, unsigned key);           /* the value at the top, popped */
+int mp_call_push_kept(lua_State *L, const struct mp_call *call, unsigned key); /* its type; nil when there is none */
+void mp_call_forget_kept(struct mp_call *call);
+/* request_body.c: adds its methods to the table at the top. */
+void mp_request_body_open(lua_State *L);
 /* Raises { status, message }. */
 int mp_raise_status(lua_State *L, int status, const char *message);
 

@@ -1,4 +1,6 @@
 #include "api/args.h"
+#include "api/places.h"
+#include "api/reading.h"
 #include "base/err.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -10,70 +12,36 @@
 
 #define ARGS_NAME "moonpool.args"
 
-/* ---- strings and arrays that live as long as the scratch ---- */
-
-/* Anchors the value at the top of the stack behind the args at stack place `scratch`; pops it. */
-static void anchor(lua_State *L, int scratch) {
-  lua_getiuservalue(L, scratch, 1);
-  lua_insert(L, -2);
-  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-  lua_pop(L, 1);
-}
-
-/* Where things stand while the table is read. */
-struct reading {
-  struct mp_args *args;
-  int table, scratch;
-};
-
-static const char *check_string(lua_State *L, const struct reading *r, int index, const char *name) {
-  size_t len;
-  if (lua_type(L, index) != LUA_TSTRING && lua_type(L, index) != LUA_TNUMBER)
-    luaL_error(L, "%s: %s must be a string, not %s", r->args->what, name, luaL_typename(L, index));
-  lua_pushvalue(L, index);
-  const char *s = lua_tolstring(L, -1, &len);
-  if (strlen(s) != len) luaL_error(L, "%s: %s holds a NUL byte", r->args->what, name);
-  anchor(L, r->scratch);
-  return s;
-}
-
-static char **new_array(lua_State *L, const struct reading *r, size_t n) {
-  char **array = lua_newuserdatauv(L, (n + 1) * sizeof *array, 0);
-  array[n] = NULL;
-  anchor(L, r->scratch);
-  return array;
-}
-
-static double check_seconds(lua_State *L, const struct reading *r, const char *name) {
+static double check_seconds(lua_State *L, const struct mp_reading *r, const char *name) {
   double s = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
   if (!(s >= 0)) luaL_error(L, "%s: %s must be a number of seconds from 0", r->args->what, name);
   return s > 1e9 ? 1e9 : s;
 }
 
-static uint64_t check_ms(lua_State *L, const struct reading *r, const char *name) {
+static uint64_t check_ms(lua_State *L, const struct mp_reading *r, const char *name) {
   return (uint64_t)ceil(check_seconds(L, r, name) * 1000);
 }
 
-static bool check_boolean(lua_State *L, const struct reading *r, const char *name) {
+static bool check_boolean(lua_State *L, const struct mp_reading *r, const char *name) {
   if (!lua_isboolean(L, -1)) luaL_error(L, "%s: %s must be true or false", r->args->what, name);
   return lua_toboolean(L, -1);
 }
 
 /* ---- the options; the value is at the top of the stack ---- */
 
-static void read_input(lua_State *L, struct reading *r, const char *name) {
+static void read_input(lua_State *L, struct mp_reading *r, const char *name) {
   size_t len;
   if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "%s: %s must be a string", r->args->what, name);
   lua_pushvalue(L, -1);
   r->args->spec.input.at = lua_tolstring(L, -1, &len);
   r->args->spec.input.len = len;
   r->args->spec.has_input = true;
-  anchor(L, r->scratch);
+  mp_reading_anchor(L, r->scratch);
 }
 
-static void read_file_option(lua_State *L, struct reading *r, const char *name, int which) {
+static void read_file_option(lua_State *L, struct mp_reading *r, const char *name, int which) {
   if (lua_getfield(L, -1, "file") == LUA_TNIL) luaL_error(L, "%s: %s: a table needs a `file`", r->args->what, name);
-  r->args->path[which] = check_string(L, r, -1, name);
+  r->args->path[which] = mp_reading_string(L, r, -1, name);
   lua_pop(L, 1);
   lua_getfield(L, -1, "append");
   r->args->append[which] = lua_toboolean(L, -1);
@@ -81,7 +49,7 @@ static void read_file_option(lua_State *L, struct reading *r, const char *name, 
   r->args->stdio[which] = MP_STDIO_FILE;
 }
 
-static void read_stdio(lua_State *L, struct reading *r, const char *name, int which) {
+static void read_stdio(lua_State *L, struct mp_reading *r, const char *name, int which) {
   static const struct {
     const char *word;
     enum mp_stdio kind;
@@ -104,40 +72,40 @@ static void read_stdio(lua_State *L, struct reading *r, const char *name, int wh
   luaL_error(L, "%s: %s cannot be %s", r->args->what, name, luaL_tolstring(L, -1, NULL));
 }
 
-static void read_stdin(lua_State *L, struct reading *r, const char *name) {
+static void read_stdin(lua_State *L, struct mp_reading *r, const char *name) {
   read_stdio(L, r, name, 0);
 }
 
-static void read_stdout(lua_State *L, struct reading *r, const char *name) {
+static void read_stdout(lua_State *L, struct mp_reading *r, const char *name) {
   read_stdio(L, r, name, 1);
 }
 
-static void read_stderr(lua_State *L, struct reading *r, const char *name) {
+static void read_stderr(lua_State *L, struct mp_reading *r, const char *name) {
   read_stdio(L, r, name, 2);
 }
 
-static void read_cwd(lua_State *L, struct reading *r, const char *name) {
-  r->args->spec.exec.cwd = check_string(L, r, -1, name);
+static void read_cwd(lua_State *L, struct mp_reading *r, const char *name) {
+  r->args->spec.exec.cwd = mp_reading_string(L, r, -1, name);
 }
 
-static void read_timeout(lua_State *L, struct reading *r, const char *name) {
+static void read_timeout(lua_State *L, struct mp_reading *r, const char *name) {
   uint64_t ms = check_ms(L, r, name);
   r->args->spec.timeout_ms = ms ? ms : 1;
 }
 
-static void read_grace(lua_State *L, struct reading *r, const char *name) {
+static void read_grace(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->spec.grace_ms = check_ms(L, r, name);
 }
 
-static void read_linger(lua_State *L, struct reading *r, const char *name) {
+static void read_linger(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->spec.linger_ms = check_ms(L, r, name);
 }
 
-static void read_queue_timeout(lua_State *L, struct reading *r, const char *name) {
+static void read_queue_timeout(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->queue_timeout_s = check_seconds(L, r, name);
 }
 
-static lua_Integer check_count(lua_State *L, const struct reading *r, const char *name, lua_Integer least,
+static lua_Integer check_count(lua_State *L, const struct mp_reading *r, const char *name, lua_Integer least,
                                lua_Integer most) {
   int is = 0;
   lua_Integer n = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is) : 0;
@@ -145,34 +113,34 @@ static lua_Integer check_count(lua_State *L, const struct reading *r, const char
   return n;
 }
 
-static void read_max_output(lua_State *L, struct reading *r, const char *name) {
+static void read_max_output(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->spec.max_output = (size_t)check_count(L, r, name, 0, 0xffffffff);
 }
 
-static void read_on_limit(lua_State *L, struct reading *r, const char *name) {
-  const char *word = check_string(L, r, -1, name);
+static void read_on_limit(lua_State *L, struct mp_reading *r, const char *name) {
+  const char *word = mp_reading_string(L, r, -1, name);
   if (strcmp(word, "kill") != 0 && strcmp(word, "truncate") != 0)
     luaL_error(L, "%s: %s must be \"truncate\" or \"kill\"", r->args->what, name);
   r->args->spec.kill_on_limit = strcmp(word, "kill") == 0;
 }
 
-static void read_leave(lua_State *L, struct reading *r, const char *name) {
+static void read_leave(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->spec.leave = check_boolean(L, r, name);
 }
 
-static void read_session(lua_State *L, struct reading *r, const char *name) {
+static void read_session(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->spec.exec.session = check_boolean(L, r, name);
 }
 
-static void read_detach(lua_State *L, struct reading *r, const char *name) {
+static void read_detach(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->detach = check_boolean(L, r, name);
 }
 
-static void read_check(lua_State *L, struct reading *r, const char *name) {
+static void read_check(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->check = check_boolean(L, r, name);
 }
 
-static void read_uid(lua_State *L, struct reading *r, const char *name) {
+static void read_uid(lua_State *L, struct mp_reading *r, const char *name) {
   if (lua_type(L, -1) == LUA_TSTRING) {
     const struct passwd *user = getpwnam(lua_tostring(L, -1));
     if (!user) luaL_error(L, "%s: %s: no user \"%s\"", r->args->what, name, lua_tostring(L, -1));
@@ -183,7 +151,7 @@ static void read_uid(lua_State *L, struct reading *r, const char *name) {
   r->args->spec.exec.set_uid = true;
 }
 
-static void read_gid(lua_State *L, struct reading *r, const char *name) {
+static void read_gid(lua_State *L, struct mp_reading *r, const char *name) {
   if (lua_type(L, -1) == LUA_TSTRING) {
     const struct group *group = getgrnam(lua_tostring(L, -1));
     if (!group) luaL_error(L, "%s: %s: no group \"%s\"", r->args->what, name, lua_tostring(L, -1));
@@ -194,12 +162,12 @@ static void read_gid(lua_State *L, struct reading *r, const char *name) {
   r->args->spec.exec.set_gid = true;
 }
 
-static void read_nice(lua_State *L, struct reading *r, const char *name) {
+static void read_nice(lua_State *L, struct mp_reading *r, const char *name) {
   r->args->spec.exec.nice = (int)check_count(L, r, name, -20, 19);
   r->args->spec.exec.set_nice = true;
 }
 
-static void read_rlimit(lua_State *L, struct reading *r, const char *name) {
+static void read_rlimit(lua_State *L, struct mp_reading *r, const char *name) {
   static const struct {
     const char *word;
     int resource;
@@ -220,18 +188,16 @@ static void read_rlimit(lua_State *L, struct reading *r, const char *name) {
   exec->rlimits = r->args->rlimits;
 }
 
-static void read_env(lua_State *L, struct reading *r, const char *name);
-
 static const struct option {
   const char *name;
-  void (*read)(lua_State *L, struct reading *r, const char *name);
+  void (*read)(lua_State *L, struct mp_reading *r, const char *name);
 } options[] = {{"input", read_input},
                {"stdin", read_stdin},
                {"stdout", read_stdout},
                {"stderr", read_stderr},
                {"cwd", read_cwd},
-               {"env", read_env},
-               {"setenv", read_env},
+               {"env", mp_environment_read},
+               {"setenv", mp_environment_read},
                {"timeout", read_timeout},
                {"grace", read_grace},
                {"linger", read_linger},
@@ -247,93 +213,9 @@ static const struct option {
                {"nice", read_nice},
                {"rlimit", read_rlimit}};
 
-/* ---- the environment ---- */
-
-static void check_name(lua_State *L, const struct reading *r, int index) {
-  size_t len;
-  if (lua_type(L, index) != LUA_TSTRING) luaL_error(L, "%s: env: a name must be a string", r->args->what);
-  const char *name = lua_tolstring(L, index, &len);
-  if (len == 0 || strlen(name) != len || strchr(name, '='))
-    luaL_error(L, "%s: env: a name must not be empty nor hold \"=\" or NUL", r->args->what);
-}
-
-/* `false` takes a variable out of what is inherited; an environment that replaces has nothing to take out. */
-static void read_env(lua_State *L, struct reading *r, const char *name) {
-  bool edits = name[0] == 's';
-  if (!lua_istable(L, -1)) luaL_error(L, "%s: %s must be a table", r->args->what, name);
-  lua_pushnil(L);
-  while (lua_next(L, -2)) {
-    check_name(L, r, -2);
-    if (!(edits && lua_isboolean(L, -1) && !lua_toboolean(L, -1))) check_string(L, r, -1, name);
-    lua_pop(L, 1);
-  }
-}
-
-/* stack: … set; the names that stand in it are left out of what is inherited. */
-static bool is_edited(lua_State *L, int set, const char *entry) {
-  const char *equals = strchr(entry, '=');
-  if (!equals || !lua_istable(L, set)) return false;
-  lua_pushlstring(L, entry, (size_t)(equals - entry));
-  lua_rawget(L, set);
-  bool edited = !lua_isnil(L, -1);
-  lua_pop(L, 1);
-  return edited;
-}
-
-static size_t count_table(lua_State *L, int index) {
-  size_t n = 0;
-  if (!lua_istable(L, index)) return 0;
-  lua_pushnil(L);
-  for (; lua_next(L, index); n++) lua_pop(L, 1);
-  return n;
-}
-
-static size_t add_table(lua_State *L, const struct reading *r, int index, char **array, size_t n) {
-  if (!lua_istable(L, index)) return n;
-  lua_pushnil(L);
-  while (lua_next(L, index)) {
-    if (!lua_isboolean(L, -1)) {
-      lua_pushvalue(L, -1);
-      const char *value = lua_tostring(L, -1);
-      array[n++] = (char *)(uintptr_t)lua_pushfstring(L, "%s=%s", lua_tostring(L, -3), value);
-      anchor(L, r->scratch);
-      lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-  }
-  return n;
-}
-
-/* What is inherited, less what `setenv` (at `set`) edits. */
-static size_t add_inherited(lua_State *L, const struct mp_environment *environment, int set, char **array) {
-  size_t n = 0;
-  for (char **entry = environment->inherited; *entry; entry++)
-    if (!is_edited(L, set, *entry)) array[n++] = *entry;
-  return n;
-}
-
-/* Most processes get what the worker has, looked at when they are started: see mp_args_prepare. */
-static void make_environment(lua_State *L, const struct reading *r) {
-  struct mp_environment *environment = &r->args->api->environment;
-  bool replaces = lua_getfield(L, r->table, "env") == LUA_TTABLE;
-  int env = lua_gettop(L);
-  bool edits = lua_getfield(L, r->table, "setenv") == LUA_TTABLE;
-  int set = lua_gettop(L);
-  if (replaces || edits) {
-    if (mp_environment_look(environment) < 0) luaL_error(L, "%s: not enough memory", r->args->what);
-    char **array = new_array(L, r, environment->n_seen + count_table(L, env) + count_table(L, set));
-    size_t n = replaces ? add_table(L, r, env, array, 0) : add_inherited(L, environment, set, array);
-    n = add_table(L, r, set, array, n);
-    array[n] = NULL;
-    r->args->spec.exec.envp = array;
-    r->args->spec.exec.path = mp_environment_path(array);
-  }
-  lua_settop(L, env - 1);
-}
-
 /* ---- the table ---- */
 
-static void read_option(lua_State *L, struct reading *r) {
+static void read_option(lua_State *L, struct mp_reading *r) {
   const char *name = lua_tostring(L, -2);
   for (unsigned i = 0; i < sizeof options / sizeof *options; i++)
     if (strcmp(options[i].name, name) == 0) {
@@ -344,7 +226,7 @@ static void read_option(lua_State *L, struct reading *r) {
 }
 
 /* Every key is an option's name or one of 1…n; returns n. */
-static size_t read_keys(lua_State *L, struct reading *r) {
+static size_t read_keys(lua_State *L, struct mp_reading *r) {
   size_t n = 0;
   lua_pushnil(L);
   while (lua_next(L, r->table)) {
@@ -359,9 +241,9 @@ static size_t read_keys(lua_State *L, struct reading *r) {
   return n;
 }
 
-static void read_argv(lua_State *L, struct reading *r, size_t n) {
+static void read_argv(lua_State *L, struct mp_reading *r, size_t n) {
   if (n == 0) luaL_error(L, "%s: no command: the table needs a program at 1", r->args->what);
-  char **argv = new_array(L, r, n);
+  char **argv = mp_reading_array(L, r, n);
   for (size_t i = 0; i < n; i++) {
     char name[40];
     snprintf(name, sizeof name, "argument %zu", i + 1);
@@ -369,7 +251,7 @@ static void read_argv(lua_State *L, struct reading *r, size_t n) {
       luaL_error(L, "%s: %s is missing: the list has a hole", r->args->what, name);
     if (lua_type(L, -1) != LUA_TSTRING)
       luaL_error(L, "%s: %s must be a string, not %s", r->args->what, name, luaL_typename(L, -1));
-    argv[i] = (char *)(uintptr_t)check_string(L, r, -1, name);
+    argv[i] = (char *)(uintptr_t)mp_reading_string(L, r, -1, name);
     lua_pop(L, 1);
   }
   if (!argv[0][0]) luaL_error(L, "%s: argument 1, the program, is empty", r->args->what);
@@ -421,11 +303,11 @@ struct mp_args *mp_args_read(lua_State *L, int index, const char *what, bool col
   index = lua_absindex(L, index);
   if (!lua_istable(L, index)) luaL_error(L, "%s: a table is needed, not %s", what, luaL_typename(L, index));
   luaL_checkstack(L, 16, NULL);
-  struct reading r = {.table = index};
+  struct mp_reading r = {.table = index};
   r.args = new_args(L, what, collects);
   r.scratch = lua_gettop(L);
   read_argv(L, &r, read_keys(L, &r));
-  make_environment(L, &r);
+  mp_environment_make(L, &r);
   settle_stdio(L, r.args);
   return r.args;
 }
@@ -441,11 +323,11 @@ static int open_output(const char *path, bool append) {
 }
 
 static int take_environment(struct mp_args *args) {
-  struct mp_environment *environment = &args->api->environment;
+  struct mp_heritage *heritage = &args->api->heritage;
   if (args->spec.exec.envp) return 0;
-  int err = mp_environment_look(environment);
-  args->spec.exec.envp = environment->inherited;
-  args->spec.exec.path = environment->path;
+  int err = mp_heritage_look(heritage);
+  args->spec.exec.envp = heritage->kept;
+  args->spec.exec.path = heritage->path;
   return err;
 }
 

@@ -14,12 +14,13 @@ static struct mp_call *take_call(struct mp_api *api) {
     call = calloc(1, sizeof *call);
     if (!call) return NULL;
     call->api = api;
+    call->slot = api->n_slots++;
     mp_list_init(&call->writers);
     mp_list_init(&call->sinks);
   }
   call->gen++;
   call->id = ++api->next_id;
-  call->on_head_ref = call->own_ref = LUA_NOREF;
+  call->on_head_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
   call->keep = call->gone = call->handler_over = false;
   mp_scope_init(&call->scope, on_scope_over);
@@ -32,8 +33,8 @@ static void give_call_back(struct mp_call *call) {
   struct mp_api *api = call->api;
   call->gen++;
   mp_buf_free(&call->body);
-  luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref); /* harmless for LUA_NOREF */
-  luaL_unref(api->L, LUA_REGISTRYINDEX, call->own_ref);
+  if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
+  mp_call_forget_kept(call);
   mp_list_unlink(&call->node);
   call->next = api->free_calls;
   api->free_calls = call;
@@ -92,7 +93,7 @@ static void let_exchange_go(struct mp_call *call, bool cut) {
 /* The last task and process of the request have ended. */
 static void on_scope_over(struct mp_scope *scope) {
   struct mp_call *call = MP_CONTAINER(scope, struct mp_call, scope);
-  mp_report_failed(&call->api->sched, scope);
+  mp_report_failed(scope);
   wake_all(call);
   mp_call_drop_sinks(call);
   let_exchange_go(call, false);
@@ -257,12 +258,12 @@ static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method
     lua_pushlstring(L, method.at, method.len);
 }
 
-/* A route without parameters is called at once; `handle`, in Lua, finds the others and answers what has no route. */
+/* A route is called at once; `handle`, in Lua, finds what lies in mounts and folders, and answers what has no route. */
 static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 2); /* 1: the guard */
   struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
-  if (mp_routes_push(L, &api->routes, head->method, head->path)) {
+  if (mp_routes_push(L, &api->routes, head->method, head->path) || mp_match_push(L, call)) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
   }

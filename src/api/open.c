@@ -4,12 +4,12 @@
 #include "api/gate.h"
 #include "api/hold.h"
 #include "api/json.h"
+#include "api/shared.h"
 #include "api/text.h"
-#include "base/err.h"
+#include "api/topics.h"
 #include "sched/coro.h"
 #include "sched/trace.h"
 #include <lualib.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -20,167 +20,9 @@ struct mp_scope *mp_api_scope(lua_State *L) {
   return sched->current ? sched->current->scope : &api->scope;
 }
 
-int mp_push_failure(lua_State *L, int err, const char *format, ...) {
-  char text[512];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  lua_pushnil(L);
-  lua_pushstring(L, text);
-  lua_pushstring(L, mp_err_name(err));
-  return 3;
-}
-
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx) {
   (void)L, (void)status, (void)ctx;
   return 0;
-}
-
-/* ---- errors that nobody took ---- */
-
-static int l_what_tostring(lua_State *L) {
-  lua_getfield(L, 1, "kind");
-  return 1;
-}
-
-static void set_string(lua_State *L, const char *name, const char *value) {
-  if (!value) return;
-  lua_pushstring(L, value);
-  lua_setfield(L, -2, name);
-}
-
-static void push_request_line(lua_State *L, const struct mp_call *call) {
-  const struct mp_head *head = &call->ex->head;
-  lua_pushlstring(L, head->method.at, head->method.len);
-  lua_pushliteral(L, " ");
-  lua_pushlstring(L, head->target.at, head->target.len);
-  lua_concat(L, 3);
-}
-
-static void push_facts(lua_State *L, struct mp_api *api, const struct mp_error_facts *facts) {
-  char id[48];
-  lua_createtable(L, 0, 6);
-  set_string(L, "kind", facts->kind);
-  set_string(L, "spawned_at", facts->spawned_at);
-  lua_pushinteger(L, api->setup.worker);
-  lua_setfield(L, -2, "worker");
-  if (facts->call) {
-    set_string(L, "request_id", mp_call_id(facts->call, id, sizeof id));
-    if (facts->call->ex) {
-      push_request_line(L, facts->call);
-      lua_setfield(L, -2, "request");
-    }
-  }
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, l_what_tostring);
-  lua_setfield(L, -2, "__tostring");
-  lua_setmetatable(L, -2);
-}
-
-struct report {
-  struct mp_api *api;
-  const struct mp_error_facts *facts;
-};
-
-/* An error as a line shows it: its text; of a table its message. */
-static int l_error_text(lua_State *L) {
-  if (lua_istable(L, 1) && !luaL_getmetafield(L, 1, "__tostring")) {
-    lua_getfield(L, 1, "message");
-    if (lua_isstring(L, -1)) return 1;
-  }
-  luaL_tolstring(L, 1, NULL);
-  return 1;
-}
-
-/* Leaves it on the stack; raises nothing, though the error's own __tostring may. */
-static const char *push_error_text(lua_State *L, int index) {
-  index = lua_absindex(L, index);
-  lua_pushcfunction(L, l_error_text);
-  lua_pushvalue(L, index);
-  struct mp_sched *sched = mp_sched_of(L);
-  if (mp_held_pcall(sched, L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) return lua_tostring(L, -1);
-  return "an error that cannot be made text";
-}
-
-static void write_line(lua_State *L, const struct report *r) {
-  if (r->facts->told) return;
-  char id[48], request[256];
-  const char *text = push_error_text(L, 2), *spawned_at = r->facts->spawned_at;
-  luaL_Buffer b;
-  luaL_buffinit(L, &b);
-  lua_pushfstring(L, "%s error: %s", r->facts->kind, text);
-  luaL_addvalue(&b);
-  if (spawned_at) {
-    lua_pushfstring(L, " spawned_at=%s", spawned_at);
-    luaL_addvalue(&b);
-  }
-  if (r->facts->call && r->facts->call->ex) {
-    push_request_line(L, r->facts->call);
-    mp_log_quote(mp_slice(lua_tostring(L, -1), lua_rawlen(L, -1)), request, sizeof request);
-    lua_pop(L, 1);
-    lua_pushfstring(L, " request=%s id=%s", request, mp_call_id(r->facts->call, id, sizeof id));
-    luaL_addvalue(&b);
-  }
-  luaL_pushresult(&b);
-  struct mp_slice message = mp_slice(lua_tostring(L, -1), lua_rawlen(L, -1)), detail = {"", 0};
-  if (lua_isstring(L, 3)) detail = mp_slice(lua_tostring(L, 3), lua_rawlen(L, 3));
-  mp_log_detail(r->api->log, MP_LOG_ERROR, "app", message, detail);
-}
-
-/* stack: report error traceback */
-static int p_report(lua_State *L) {
-  const struct report *r = lua_touserdata(L, 1);
-  write_line(L, r);
-  if (r->api->hooks_ref == LUA_NOREF) return 0;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, r->api->hooks_ref);
-  if (lua_getfield(L, -1, "on_error") != LUA_TFUNCTION) return 0;
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 3);
-  push_facts(L, r->api, r->facts);
-  lua_call(L, 3, 0);
-  return 0;
-}
-
-/* The hook runs in the main coroutine: it cannot wait, but may start a background task that does. Its own error is a
- * line in the log and nothing more. */
-void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback, const struct mp_error_facts *facts) {
-  lua_State *L = api->L;
-  struct report report = {api, facts};
-  if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) {
-    mp_log(api->log, MP_LOG_ERROR, "app", "%s error: it cannot be told: out of memory", facts->kind);
-    return;
-  }
-  error = lua_absindex(from, error);
-  lua_pushvalue(from, error);
-  if (traceback)
-    lua_pushvalue(from, traceback);
-  else
-    lua_pushnil(from);
-  if (from != L) lua_xmove(from, L, 2);
-  lua_pushcfunction(L, p_report);
-  lua_insert(L, -3);
-  lua_pushlightuserdata(L, &report);
-  lua_insert(L, -3);
-  if (mp_held_pcall(&api->sched, L, 3, 0, 0) == LUA_OK) return;
-  mp_log(api->log, MP_LOG_ERROR, "app", "on_error failed itself: %s", push_error_text(L, -1));
-  lua_pop(L, 2);
-}
-
-/* The failed task's object is at the top of L. */
-static void on_unhandled(struct mp_sched *sched, lua_State *L, struct mp_scope *scope) {
-  struct mp_api *api = sched->ctx;
-  int index = lua_gettop(L);
-  lua_getiuservalue(L, index, MP_TASK_SPAWNED_AT);
-  const struct mp_task_object *object = lua_touserdata(L, index);
-  struct mp_error_facts facts = {.kind = object->kind ? object->kind : "task",
-                                 .spawned_at = lua_tostring(L, -1),
-                                 .call = mp_call_of_scope(api, scope),
-                                 .told = object->told};
-  lua_getiuservalue(L, index, MP_TASK_VALUE);
-  lua_getiuservalue(L, index, MP_TASK_TRACEBACK);
-  mp_api_report(api, L, index + 2, index + 3, &facts);
-  lua_settop(L, index);
 }
 
 /* ---- the state ---- */
@@ -247,8 +89,6 @@ static void open_worker(lua_State *L, const struct mp_api_setup *setup) {
 static void open_routes(lua_State *L) {
   lua_pushcfunction(L, mp_l_add_route);
   lua_setfield(L, -2, "add_route");
-  lua_pushcfunction(L, mp_l_clear_routes);
-  lua_setfield(L, -2, "clear_routes");
 }
 
 static void merge_into_core(lua_State *L) {
@@ -271,6 +111,7 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
   merge_into_core(L);
   open_worker(L, setup);
   open_settings(L, setup);
+  mp_shared_open(L, setup->commons);
   mp_push_cancelled(L);
   lua_setfield(L, -2, "cancelled");
 }
@@ -291,6 +132,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_scopes_open(L);
   mp_gate_open(L);
   mp_channel_open(L);
+  mp_topics_open(L);
   mp_timers_open(L);
   mp_files_open(L);
   mp_sinks_open(L);
@@ -343,7 +185,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   if (mp_strays_init(api) < 0 || mp_places_init(api) < 0) goto fail;
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
   api->sched.ctx = api;
-  api->sched.on_unhandled = on_unhandled;
+  api->sched.on_unhandled = mp_api_on_unhandled;
   api->sched.on_held = mp_api_on_held;
   lua_pushcfunction(api->L, p_open);
   lua_pushlightuserdata(api->L, api);
@@ -362,7 +204,7 @@ fail:
 /* ---- the app ---- */
 
 static int with_traceback(lua_State *L) {
-  const char *text = push_error_text(L, 1);
+  const char *text = mp_push_error_text(L, 1);
   mp_traceback(L, L, text, 1);
   return 1;
 }
@@ -433,6 +275,12 @@ static bool run_hook(struct mp_api *api, const char *name,
   return true;
 }
 
+/* The worker writes the line: the app did not start. */
+static void tell_load(struct mp_api *api, struct mp_task *task) {
+  struct mp_error_facts facts = {.kind = "load", .told = true};
+  mp_api_report(api, task->co, 1, 2, &facts);
+}
+
 static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
   struct mp_api *api = task->ctx;
   struct mp_buf why = {0};
@@ -441,7 +289,8 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
     api->setup.on_started(api->setup.ctx, NULL);
     return;
   }
-  const char *text = outcome == MP_TASK_FAILED ? push_error_text(task->co, 1) : "on_start was cancelled";
+  if (outcome == MP_TASK_FAILED) tell_load(api, task);
+  const char *text = outcome == MP_TASK_FAILED ? mp_push_error_text(task->co, 1) : "on_start was cancelled";
   const char *trace = outcome == MP_TASK_FAILED ? lua_tostring(task->co, 2) : NULL;
   int err = mp_buf_addf(&why, "%s\n%s", text, trace ? trace : "");
   if (err == 0) err = mp_buf_add(&why, "", 1);
@@ -461,7 +310,7 @@ unsigned mp_api_busy(const struct mp_api *api) {
 /* Everything of the app has ended: nothing is left that could report an error later. */
 static void on_app_over(struct mp_scope *scope) {
   struct mp_api *api = MP_CONTAINER(scope, struct mp_api, scope);
-  mp_report_failed(&api->sched, scope);
+  mp_report_failed(scope);
   api->setup.on_stopped(api->setup.ctx);
 }
 
@@ -480,7 +329,7 @@ static void on_stop_end(struct mp_task *task, enum mp_outcome outcome, int n_val
 /* All that was cancelled has ended: the app's on_stop may run, in a scope that is not cancelled. */
 static void run_on_stop(struct mp_soon *soon) {
   struct mp_api *api = MP_CONTAINER(soon, struct mp_api, quiet);
-  mp_report_failed(&api->sched, &api->scope);
+  mp_report_failed(&api->scope);
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
   if (!run_hook(api, "on_stop", on_stop_end)) api->setup.on_stopped(api->setup.ctx);
@@ -512,13 +361,15 @@ void mp_api_stop(struct mp_api *api) {
 
 void mp_api_close(struct mp_api *api) {
   mp_crews_close(api);
+  mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
   mp_places_deinit(api);
   mp_strays_deinit(api);
   mp_calls_free(api);
   mp_routes_deinit(&api->routes);
-  mp_environment_free(&api->environment);
+  mp_tree_clear(&api->tree, NULL, NULL);
+  mp_heritage_free(&api->heritage);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
   free(api);

@@ -6,11 +6,13 @@
 #include "web/server.h"
 
 struct mp_api;
+struct mp_commons;
 
 struct mp_api_setup {
   struct mp_loop *loop; /* borrowed: outlives the api; so do the others */
   struct mp_log *log;
   const struct mp_config *config;
+  struct mp_commons *commons;
   unsigned worker; /* moonpool.worker.id: 1… */
   unsigned generation;
   void *ctx; /* of the callbacks */

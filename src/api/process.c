@@ -1,5 +1,7 @@
 #include "api/process.h"
+#include "api/account.h"
 #include "api/gate.h"
+#include "api/places.h"
 #include "base/err.h"
 #include <math.h>
 #include <signal.h>
@@ -7,99 +9,12 @@
 #include <stdlib.h>
 
 #define PROCESS_NAME "moonpool.process"
-#define RESULT_NAME "moonpool.result"
 
 static struct mp_process *process_of(struct mp_child *child) {
   return MP_CONTAINER(child, struct mp_process, child);
 }
 
 /* ---- the result ---- */
-
-static void set_boolean(lua_State *L, const char *name, bool value) {
-  lua_pushboolean(L, value);
-  lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, lua_Integer value) {
-  lua_pushinteger(L, value);
-  lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *value) {
-  lua_pushstring(L, value);
-  lua_setfield(L, -2, name);
-}
-
-/* Three facts in three fields: `code` only after an exit, `signal` only after a signal. */
-static void set_status(lua_State *L, const struct mp_status *status) {
-  char name[32];
-  set_boolean(L, "ok", status->end == MP_END_EXIT && status->code == 0);
-  switch (status->end) {
-  case MP_END_EXIT:
-    set_text(L, "reason", "exit");
-    set_integer(L, "code", status->code);
-    break;
-  case MP_END_SIGNAL:
-    set_text(L, "reason", "signal");
-    set_integer(L, "signal", status->signal);
-    set_text(L, "signame", mp_signal_name(status->signal, name, sizeof name));
-    if (status->core) set_boolean(L, "core", true);
-    break;
-  default:
-    set_text(L, "reason", "lost");
-  }
-}
-
-void mp_result_push(lua_State *L, const struct mp_result_facts *facts) {
-  lua_createtable(L, 0, 12);
-  set_status(L, &facts->status);
-  if (facts->truncated[1] || facts->truncated[2])
-    set_text(L, "truncated",
-             facts->truncated[1] && facts->truncated[2] ? "both"
-             : facts->truncated[1]                      ? "stdout"
-                                                        : "stderr");
-  if (facts->held) set_boolean(L, "held", true);
-  if (facts->discarded) set_integer(L, "discarded", (lua_Integer)facts->discarded);
-  if (facts->timed_out) set_boolean(L, "timed_out", true);
-  if (facts->cancelled) set_boolean(L, "cancelled", true);
-  lua_pushnumber(L, facts->elapsed_s);
-  lua_setfield(L, -2, "elapsed");
-  set_integer(L, "pid", facts->pid);
-  if (facts->timed_out) {
-    lua_pushnumber(L, facts->timeout_s);
-    lua_setfield(L, -2, "timeout");
-  }
-  luaL_setmetatable(L, RESULT_NAME);
-}
-
-/* "exit 27", "killed by SIGKILL (timeout 5 s)", "lost" */
-static int l_result_tostring(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
-  lua_getfield(L, 1, "reason");
-  const char *reason = luaL_optstring(L, -1, "lost");
-  if (strcmp(reason, "exit") == 0) {
-    lua_getfield(L, 1, "code");
-    lua_pushfstring(L, "exit %I", lua_tointeger(L, -1));
-  } else if (strcmp(reason, "signal") == 0) {
-    lua_getfield(L, 1, "signame");
-    lua_pushfstring(L, "killed by %s", lua_tostring(L, -1));
-  } else {
-    lua_pushliteral(L, "status lost");
-  }
-  if (lua_getfield(L, 1, "timed_out") == LUA_TBOOLEAN) {
-    lua_getfield(L, 1, "timeout");
-    char text[48];
-    snprintf(text, sizeof text, " (timeout %.6g s)", lua_tonumber(L, -1));
-    lua_pushfstring(L, "%s%s", lua_tostring(L, -3), text);
-  } else {
-    lua_pop(L, 1);
-    if (lua_getfield(L, 1, "cancelled") == LUA_TBOOLEAN)
-      lua_pushfstring(L, "%s (cancelled)", lua_tostring(L, -2));
-    else
-      lua_pop(L, 1);
-  }
-  return 1;
-}
 
 static void set_output(lua_State *L, struct mp_process *p, int which, const char *name) {
   struct mp_child_stream *stream = p->child.pipes[which];
@@ -133,63 +48,14 @@ static int p_make_result(lua_State *L) {
   return 0;
 }
 
-/* The last line of stderr that says something: for the message of `check`. */
-static struct mp_slice last_line(struct mp_slice text) {
-  while (text.len > 0 && (text.at[text.len - 1] == '\n' || text.at[text.len - 1] == '\r')) text.len--;
-  size_t start = text.len;
-  while (start > 0 && text.at[start - 1] != '\n') start--;
-  return mp_slice(text.at + start, text.len - start);
-}
-
-static int l_check_tostring(lua_State *L) {
-  lua_getfield(L, 1, "message");
-  return 1;
-}
-
-/* Raises { message, result, code }; the message is at the top, `result` (0: none) where it says. */
-static int raise_check(lua_State *L, int result, const char *code) {
-  lua_createtable(L, 0, 3);
-  lua_insert(L, -2);
-  lua_setfield(L, -2, "message");
-  if (result) {
-    lua_pushvalue(L, result);
-    lua_setfield(L, -2, "result");
-  }
-  if (code) set_text(L, "code", code);
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, l_check_tostring);
-  lua_setfield(L, -2, "__tostring");
-  lua_setmetatable(L, -2);
-  return lua_error(L);
-}
-
-static int raise_unless_ok(lua_State *L, struct mp_process *p, int result) {
-  struct mp_slice text = {"", 0};
-  lua_getfield(L, result, "ok");
-  if (lua_toboolean(L, -1)) {
-    lua_settop(L, result);
-    return 1;
-  }
-  if (lua_getfield(L, result, "stderr") == LUA_TSTRING) text.at = lua_tolstring(L, -1, &text.len);
-  text = last_line(text);
-  luaL_tolstring(L, result, NULL);
-  lua_pushfstring(L, "%s: %s", p->name, lua_tostring(L, -1));
-  if (text.len > 0) {
-    lua_pushliteral(L, ": ");
-    lua_pushlstring(L, text.at, text.len);
-    lua_concat(L, 3);
-  }
-  return raise_check(L, result, NULL);
-}
-
 /* ---- what waits see ---- */
 
 static int push_end(lua_State *L, struct mp_waitable *waitable, int index) {
   struct mp_process *p = (struct mp_process *)(void *)waitable;
-  p->waited = true;
+  mp_account_taken(p);
   if (lua_getiuservalue(L, index, MP_PROCESS_RESULT) != LUA_TTABLE)
     return luaL_error(L, "wait: the result was lost: out of memory");
-  return p->check ? raise_unless_ok(L, p, lua_gettop(L)) : 1;
+  return p->check ? mp_result_check(L, lua_gettop(L), p->name) : 1;
 }
 
 static void log_cancel(struct mp_process *p) {
@@ -245,49 +111,6 @@ static const struct mp_waitable_ops process_ops = {
 
 /* ---- what the child tells ---- */
 
-static void describe(const struct mp_status *status, char *out, unsigned size) {
-  char name[32];
-  if (status->end == MP_END_EXIT)
-    snprintf(out, size, "exited %d", status->code);
-  else if (status->end == MP_END_SIGNAL)
-    snprintf(out, size, "killed by %s%s", mp_signal_name(status->signal, name, sizeof name),
-             status->core ? " (core dumped)" : "");
-  else
-    snprintf(out, size, "status lost");
-}
-
-/* One line for each that failed, was ended, or that nobody waited for. */
-static void log_end(struct mp_process *p) {
-  char how[64], id[64] = "";
-  const struct mp_status *status = &p->child.status;
-  bool ok = status->end == MP_END_EXIT && status->code == 0;
-  bool nobody = !p->waited;
-  if (ok && !nobody) return;
-  describe(status, how, sizeof how);
-  if (p->call && p->call->gen == p->gen) {
-    snprintf(id, sizeof id, " request_id=");
-    mp_call_id(p->call, id + strlen(id), sizeof id - (unsigned)strlen(id));
-  }
-  mp_log(p->api->log,
-         ok       ? MP_LOG_DEBUG
-         : nobody ? MP_LOG_WARN
-                  : MP_LOG_INFO,
-         "process", "process %d (%s) %s%s%s%s elapsed_ms=%llu%s", (int)p->child.proc.pid, p->name, how,
-         p->child.timed_out ? ", timed out" : "", p->cancelled ? ", cancelled" : "", nobody ? ", nobody waited" : "",
-         (unsigned long long)(p->child.ended_ms - p->child.started_ms), id);
-}
-
-static void tell_lost(struct mp_process *p) {
-  struct mp_api *api = p->api;
-  uint64_t now = mp_loop_now(api->loop);
-  if (p->child.status.end != MP_END_LOST || (api->lost_told_ms && now - api->lost_told_ms < 60000)) return;
-  api->lost_told_ms = now ? now : 1;
-  mp_log(api->log, MP_LOG_ERROR, "process",
-         "the status of process %d (%s) was taken by something else in this worker: a library that waits for every "
-         "child, or that ignores SIGCHLD; Linux 6.15 and later keep it all the same",
-         (int)p->child.proc.pid, p->name);
-}
-
 static void release_permit(struct mp_process *p) {
   lua_State *L = p->api->L;
   mp_anchor_push(L, p);
@@ -307,8 +130,7 @@ static void on_settled(struct mp_child *child) {
            lua_tostring(L, -1));
     lua_pop(L, 1);
   }
-  tell_lost(p);
-  log_end(p);
+  mp_account_settled(p);
   mp_pipes_settle(p);
   mp_list_unlink(&p->owned.node);
   mp_list_unlink(&p->live);
@@ -342,6 +164,7 @@ static const struct mp_child_ops child_ops = {on_settled, on_output, on_input, o
 static void take_name(struct mp_process *p, const char *argv0) {
   const char *slash = strrchr(argv0, '/');
   snprintf(p->name, sizeof p->name, "%s", slash && slash[1] ? slash + 1 : argv0);
+  snprintf(p->argv0, sizeof p->argv0, "%s", argv0);
 }
 
 /* The object before its child: from here to mp_child_start nothing raises. Stack: … object. */
@@ -365,7 +188,10 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
     mp_list_init(&p->pipes[i].reader.node);
   }
   take_name(p, args->spec.exec.argv[0]);
+  mp_account_init(p);
   luaL_setmetatable(L, PROCESS_NAME);
+  mp_push_caller(L);
+  lua_setiuservalue(L, -2, MP_PROCESS_SPAWNED_AT);
   lua_pushvalue(L, -1);
   mp_anchor(L, p); /* dropped again should the start fail */
   return p;
@@ -387,7 +213,7 @@ static void join(lua_State *L, struct mp_process *p, const struct mp_args *args)
 static int give_failure(lua_State *L, const struct mp_args *args, int err) {
   if (!args->check) return 3;
   lua_pushvalue(L, -2);
-  return raise_check(L, 0, mp_err_name(err));
+  return mp_result_raise(L, 0, mp_err_name(err));
 }
 
 static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) {
@@ -500,7 +326,7 @@ static int l_stop(lua_State *L) {
 /* p <close>: what still runs is stopped and waited for; where nothing can wait it is stopped all the same. */
 static int l_close(lua_State *L) {
   struct mp_process *p = mp_process_check(L, 1);
-  p->waited = true;
+  mp_account_taken(p);
   p->check = false;
   if (p->end.settled) return 0;
   mp_child_stop(&p->child, p->child.grace_ms);
@@ -537,13 +363,6 @@ static int l_tostring(lua_State *L) {
 static int l_gc(lua_State *L) {
   mp_pipes_free(mp_process_check(L, 1));
   return 0;
-}
-
-void mp_result_open(lua_State *L) {
-  luaL_newmetatable(L, RESULT_NAME);
-  lua_pushcfunction(L, l_result_tostring);
-  lua_setfield(L, -2, "__tostring");
-  lua_pop(L, 1);
 }
 
 void mp_process_open(lua_State *L) {

@@ -4,6 +4,7 @@
 #define MP_API_PROCESS_H
 
 #include "api/args.h"
+#include "api/result.h"
 
 enum {
   MP_PROCESS_RESULT = 1,
@@ -11,7 +12,8 @@ enum {
   MP_PROCESS_STDOUT,
   MP_PROCESS_STDERR,
   MP_PROCESS_PERMIT, /* of a limit: given back at its end */
-  MP_PROCESS_USER_VALUES = 5
+  MP_PROCESS_SPAWNED_AT,
+  MP_PROCESS_USER_VALUES = 6
 };
 
 /* Output on its way to the script or to the log; index 0 is stdin and uses `waiter` alone. */
@@ -35,7 +37,9 @@ struct mp_process {
   struct mp_owned owned;   /* of the task that started it */
   struct mp_list live;     /* of api->live, until it was reaped */
   struct mp_process_pipe pipes[3];
-  char name[64]; /* argv[0], for the log */
+  struct mp_untaken untaken; /* of its scope: it failed, and nobody has waited for it yet */
+  char name[64];             /* argv[0] without its folder */
+  char argv0[128];           /* cut */
   uint64_t gen;
   const struct mp_call *call; /* borrowed; valid while `gen` is its generation */
   double timeout_s;           /* for tostring(result); 0: none */
@@ -50,17 +54,6 @@ struct mp_process {
 int mp_process_spawn(lua_State *L, int index);
 int mp_process_run(lua_State *L); /* moonpool.run{…}: a function of Lua */
 struct mp_process *mp_process_check(lua_State *L, int arg);
-
-/* A result table for a status, as `run` returns it: pushed. `p` may be NULL where there is no child object. */
-struct mp_result_facts {
-  struct mp_status status;
-  bool truncated[3], held, timed_out, cancelled;
-  uint64_t discarded;
-  double elapsed_s, timeout_s;
-  pid_t pid;
-};
-void mp_result_push(lua_State *L, const struct mp_result_facts *facts);
-void mp_result_open(lua_State *L); /* the metatable of results */
 
 /* pipes.c */
 void mp_pipe_on_output(struct mp_process *p, enum mp_child_pipe which, const char *bytes, size_t n);

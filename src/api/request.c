@@ -1,33 +1,39 @@
 #include "api/api.h"
-#include "api/json.h"
 #include "http/url.h"
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REQUEST_NAME "moonpool.request"
-#define RESPONSE_NAME "moonpool.response"
-#define HEADERS_NAME "moonpool.headers"
+const char mp_request_name[] = "moonpool.request", mp_headers_name[] = "moonpool.headers";
 
-/* Fields that are read from the request; a function in the same table is a method. */
+/* Fields that are read from the request; a function in the same table is a method. The first ones are made once, or
+ * set, and kept under their numbers. */
 enum field {
-  F_METHOD = 1,
-  F_TARGET,
-  F_PATH,
+  F_PARAMS = MP_KEPT_PARAMS,
+  F_BODY = MP_KEPT_BODY, /* not to be read: a method */
   F_QUERY,
   F_HEADERS,
-  F_PARAMS,
+  F_PATH,
+  F_CTX,
   F_BASE,
+  F_TABLE, /* not to be read: of Moonpool's own modules */
+  F_METHOD,
+  F_TARGET,
   F_VERSION,
   F_REMOTE,
   F_IP,
   F_SCHEME,
   F_HOST,
-  F_ID,
-  F_CTX
+  F_ID
 };
-static const char *const field_names[] = {"method",  "target", "path", "query",  "headers", "params", "base",
-                                          "version", "remote", "ip",   "scheme", "host",    "id",     "ctx"};
+static const struct {
+  const char *name;
+  enum field field;
+} fields[] = {{"params", F_PARAMS},   {"query", F_QUERY},   {"headers", F_HEADERS}, {"path", F_PATH},
+              {"ctx", F_CTX},         {"base", F_BASE},     {"method", F_METHOD},   {"target", F_TARGET},
+              {"version", F_VERSION}, {"remote", F_REMOTE}, {"ip", F_IP},           {"scheme", F_SCHEME},
+              {"host", F_HOST},       {"id", F_ID}};
+_Static_assert((int)F_TABLE < (int)MP_KEPT_KEYS, "each has a place");
 
 /* ---- the boxes ---- */
 
@@ -37,18 +43,13 @@ static struct mp_call *live_call(lua_State *L, const struct mp_call_box *box, co
   return call;
 }
 
-static struct mp_call *check_request(lua_State *L) {
-  struct mp_call_box *box = mp_test_type(L, 1, mp_api_of(L)->request_type);
-  if (!box) box = luaL_checkudata(L, 1, REQUEST_NAME); /* raises */
-  return live_call(L, box, "req");
-}
-
 struct mp_call *mp_call_check(lua_State *L) {
-  return check_request(L);
+  return live_call(L, mp_box_check(L, 1, mp_request_name), "req");
 }
 
-static void push_box(lua_State *L, struct mp_call *call, int meta_ref) {
+static void push_box(lua_State *L, struct mp_call *call, const char *type, int meta_ref) {
   struct mp_call_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+  box->type = type;
   box->call = call;
   box->gen = call->gen;
   lua_rawgeti(L, LUA_REGISTRYINDEX, meta_ref);
@@ -56,42 +57,74 @@ static void push_box(lua_State *L, struct mp_call *call, int meta_ref) {
 }
 
 void mp_call_push(lua_State *L, struct mp_call *call) {
-  push_box(L, call, call->api->request_meta);
-  push_box(L, call, call->api->response_meta);
+  push_box(L, call, mp_request_name, call->api->request_meta);
+  push_box(L, call, mp_response_name, call->api->response_meta);
 }
 
 static void push_slice(lua_State *L, struct mp_slice s) {
   lua_pushlstring(L, s.at ? s.at : "", s.len);
 }
 
-/* The request's own table, for what is made once or set by scripts: pushed; made when there is none yet. It goes with
- * the request, not with the object: the error page gets objects of its own and finds it again. */
-static void push_own_table(lua_State *L) {
-  struct mp_call *call = ((struct mp_call_box *)lua_touserdata(L, 1))->call;
-  if (call->own_ref != LUA_NOREF) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, call->own_ref);
-    return;
-  }
-  lua_createtable(L, 0, 4);
-  lua_pushvalue(L, -1);
-  call->own_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+/* One table for all requests, so that keeping something makes none: each slot has its run of places in it. */
+static void push_places(lua_State *L, const struct mp_call *call) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->kept_ref);
 }
 
-/* The cached field, made by `make` (which pushes one value) the first time. */
-static int push_cached(lua_State *L, const char *name, void (*make)(lua_State *L, struct mp_call *call),
-                       struct mp_call *call) {
-  push_own_table(L);
-  if (lua_getfield(L, -1, name) != LUA_TNIL) return 1;
+static lua_Integer place_of(const struct mp_call *call, unsigned key) {
+  return (lua_Integer)call->slot * MP_KEPT_KEYS + key + 1;
+}
+
+static void keep_at(lua_State *L, struct mp_call *call, unsigned key, int places) {
+  lua_rawseti(L, places, place_of(call, key));
+  call->kept |= 1u << key;
+}
+
+void mp_call_keep(lua_State *L, struct mp_call *call, unsigned key) {
+  push_places(L, call);
+  lua_insert(L, -2);
+  keep_at(L, call, key, -2);
   lua_pop(L, 1);
+}
+
+int mp_call_push_kept(lua_State *L, const struct mp_call *call, unsigned key) {
+  if (!(call->kept & 1u << key)) {
+    lua_pushnil(L);
+    return LUA_TNIL;
+  }
+  push_places(L, call);
+  int type = lua_rawgeti(L, -1, place_of(call, key));
+  lua_replace(L, -2);
+  return type;
+}
+
+void mp_call_forget_kept(struct mp_call *call) {
+  lua_State *L = call->api->L;
+  if (!call->kept) return;
+  push_places(L, call);
+  for (unsigned key = 0; key < MP_KEPT_KEYS; key++) {
+    if (!(call->kept & 1u << key)) continue;
+    lua_pushboolean(L, 0); /* not nil: a place that is there needs no memory */
+    lua_rawseti(L, -2, place_of(call, key));
+  }
+  lua_pop(L, 1);
+  call->kept = 0;
+}
+
+/* The field that is kept, made by `make` (which pushes one value) the first time. */
+static int push_cached(lua_State *L, enum field field, void (*make)(lua_State *L, struct mp_call *call),
+                       struct mp_call *call) {
+  if (call->kept & 1u << field) return mp_call_push_kept(L, call, field), 1;
+  push_places(L, call);
   make(L, call);
+  if (call->kept & 1u << field) return mp_call_push_kept(L, call, field), 1; /* a finalizer that ran has asked for it */
   lua_pushvalue(L, -1);
-  lua_setfield(L, -3, name);
+  keep_at(L, call, field, -3);
   return 1;
 }
 
 /* ---- fields ---- */
 
-static int raise_status(lua_State *L, int status, const char *message) {
+int mp_raise_status(lua_State *L, int status, const char *message) {
   lua_createtable(L, 0, 2);
   lua_pushinteger(L, status);
   lua_setfield(L, -2, "status");
@@ -100,15 +133,22 @@ static int raise_status(lua_State *L, int status, const char *message) {
   return lua_error(L);
 }
 
-int mp_raise_status(lua_State *L, int status, const char *message) {
-  return raise_status(L, status, message);
+/* Stands for itself, as most names and values do. */
+static bool is_plain(struct mp_slice s) {
+  for (size_t i = 0; i < s.len; i++)
+    if (s.at[i] == '%' || s.at[i] == '+') return false;
+  return true;
 }
 
 static void push_decoded(lua_State *L, struct mp_slice s, bool plus) {
+  if (is_plain(s)) {
+    push_slice(L, s);
+    return;
+  }
   luaL_Buffer b;
   char *room = luaL_buffinitsize(L, &b, s.len + 1);
   ssize_t n = mp_url_decode(room, s, plus);
-  if (n < 0) raise_status(L, 400, "a broken escape in the target");
+  if (n < 0) mp_raise_status(L, 400, "a broken escape in the target");
   luaL_pushresultsize(&b, (size_t)n);
 }
 
@@ -116,20 +156,32 @@ static void make_path(lua_State *L, struct mp_call *call) {
   push_decoded(L, call->ex->head.path, false);
 }
 
+static int count_pairs(struct mp_slice query) {
+  enum { MOST = 32 /* a table that turns out larger grows */ };
+  int n = query.len > 0;
+  for (size_t i = 0; i < query.len && n < MOST; i++) n += query.at[i] == '&';
+  return n;
+}
+
 static void make_query(lua_State *L, struct mp_call *call) {
   struct mp_slice rest = call->ex->head.query, name, value;
-  lua_newtable(L);
+  int n = 0;
+  lua_createtable(L, 0, count_pairs(rest));
   while (mp_query_next(&rest, &name, &value)) {
     push_decoded(L, name, true);
-    lua_pushvalue(L, -1);
-    if (lua_rawget(L, -3) != LUA_TNIL) {
-      lua_pop(L, 2);
-      continue; /* the first one counts */
+    if (n++ > 0) {
+      lua_pushvalue(L, -1);
+      int there = lua_rawget(L, -3);
+      lua_pop(L, there == LUA_TNIL ? 1 : 2);
+      if (there != LUA_TNIL) continue; /* the first one counts */
     }
-    lua_pop(L, 1);
     push_decoded(L, value, true);
     lua_rawset(L, -3);
   }
+}
+
+static void make_headers(lua_State *L, struct mp_call *call) {
+  push_box(L, call, mp_headers_name, call->api->headers_meta);
 }
 
 static void make_table(lua_State *L, struct mp_call *call) {
@@ -156,9 +208,8 @@ static int push_id(lua_State *L, struct mp_call *call) {
   return 1;
 }
 
-static int push_own(lua_State *L, const char *name) {
-  push_own_table(L);
-  lua_getfield(L, -1, name);
+static int push_base(lua_State *L, const struct mp_call *call) {
+  if (mp_call_push_kept(L, call, F_BASE) == LUA_TNIL) lua_pushliteral(L, "");
   return 1;
 }
 
@@ -172,18 +223,15 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
     push_slice(L, head->target);
     return 1;
   case F_PATH:
-    return push_cached(L, "path", make_path, call);
+    return push_cached(L, F_PATH, make_path, call);
   case F_QUERY:
-    return push_cached(L, "query", make_query, call);
+    return push_cached(L, F_QUERY, make_query, call);
   case F_HEADERS:
-    push_box(L, call, call->api->headers_meta);
-    return 1;
+    return push_cached(L, F_HEADERS, make_headers, call);
   case F_PARAMS:
-    return push_cached(L, "params", make_table, call);
+    return push_cached(L, F_PARAMS, make_table, call);
   case F_BASE:
-    push_own(L, "base");
-    if (lua_isnil(L, -1)) lua_pushliteral(L, "");
-    return 1;
+    return push_base(L, call);
   case F_VERSION:
     lua_pushstring(L, head->minor ? "1.1" : "1.0");
     return 1;
@@ -201,7 +249,9 @@ static int push_field(lua_State *L, struct mp_call *call, enum field field) {
   case F_ID:
     return push_id(L, call);
   case F_CTX:
-    return push_cached(L, "ctx", make_table, call);
+    return push_cached(L, F_CTX, make_table, call);
+  default:
+    return 0;
   }
   return 0;
 }
@@ -213,13 +263,10 @@ static int l_request_index(lua_State *L) {
 }
 
 static int l_request_newindex(lua_State *L) {
-  struct mp_call_box *box = lua_touserdata(L, 1);
-  live_call(L, box, "req");
+  struct mp_call *call = mp_call_check(L);
   if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "ctx") != 0)
     return luaL_error(L, "req.%s cannot be set; keep what is yours in req.ctx", luaL_tolstring(L, 2, NULL));
-  push_own_table(L);
-  lua_pushvalue(L, 3);
-  lua_setfield(L, -2, "ctx");
+  mp_call_keep(L, call, F_CTX); /* the value is at the top */
   return 0;
 }
 
@@ -239,33 +286,21 @@ static int l_request_tostring(lua_State *L) {
 }
 
 /* core.set_params(req, table), core.set_base(req, prefix): the router's findings. */
-static int set_own(lua_State *L, const char *name) {
-  check_request(L);
-  push_own_table(L);
-  lua_pushvalue(L, 2);
-  lua_setfield(L, -2, name);
+static int l_set_params(lua_State *L) {
+  lua_settop(L, 2);
+  mp_call_keep(L, mp_call_check(L), F_PARAMS);
   return 0;
 }
 
-void mp_request_set_params(lua_State *L) {
-  check_request(L);
-  push_own_table(L);
-  lua_insert(L, -2);
-  lua_setfield(L, -2, "params");
-  lua_pop(L, 1);
-}
-
-static int l_set_params(lua_State *L) {
-  return set_own(L, "params");
-}
-
 static int l_set_base(lua_State *L) {
-  return set_own(L, "base");
+  lua_settop(L, 2);
+  mp_call_keep(L, mp_call_check(L), F_BASE);
+  return 0;
 }
 
 /* core.set_limits(req, { max_body = bytes }): a route's own, before the body is read. */
 static int l_set_limits(lua_State *L) {
-  struct mp_call *call = check_request(L);
+  struct mp_call *call = mp_call_check(L);
   luaL_checktype(L, 2, LUA_TTABLE);
   if (lua_getfield(L, 2, "max_body") != LUA_TNIL) call->ex->max_body = (uint64_t)luaL_checknumber(L, -1);
   return 0;
@@ -274,15 +309,13 @@ static int l_set_limits(lua_State *L) {
 /* core.body_use(req): "unused", "read" (in part) or "whole". */
 static int l_body_use(lua_State *L) {
   static const char *const names[] = {"unused", "read", "whole"};
-  lua_pushstring(L, names[check_request(L)->body_use]);
+  lua_pushstring(L, names[mp_call_check(L)->body_use]);
   return 1;
 }
 
 /* core.request_table(req): the request's own table, for Moonpool's modules. */
 static int l_request_table(lua_State *L) {
-  check_request(L);
-  push_own_table(L);
-  return 1;
+  return push_cached(L, F_TABLE, make_table, mp_call_check(L));
 }
 
 /* ---- header fields ---- */
@@ -346,7 +379,7 @@ static int l_headers_pairs(lua_State *L) {
 }
 
 static int l_header_list(lua_State *L) {
-  const struct mp_head *head = &check_request(L)->ex->head;
+  const struct mp_head *head = &mp_call_check(L)->ex->head;
   struct mp_slice name;
   int n = 0;
   name.at = luaL_checklstring(L, 2, &name.len);
@@ -360,7 +393,7 @@ static int l_header_list(lua_State *L) {
 }
 
 static int l_query_list(lua_State *L) {
-  struct mp_slice rest = check_request(L)->ex->head.query, name, value;
+  struct mp_slice rest = mp_call_check(L)->ex->head.query, name, value;
   int n = 0;
   luaL_checkstring(L, 2);
   lua_newtable(L);
@@ -376,131 +409,9 @@ static int l_query_list(lua_State *L) {
 }
 
 static int l_keep(lua_State *L) {
-  check_request(L)->keep = true;
+  mp_call_check(L)->keep = true;
   lua_settop(L, 1);
   return 1;
-}
-
-/* ---- the body ---- */
-
-static int raise_refusal(lua_State *L, const struct mp_refusal *why) {
-  return raise_status(L, why->status, why->reason);
-}
-
-/* Parks until on_readable; `k` calls wait_over first. */
-static int wait_for_body(lua_State *L, struct mp_call *call, const char *what, lua_KFunction k) {
-  if (mp_wake_armed(&call->reader)) return luaL_error(L, "%s: another task is reading this body", what);
-  mp_wait_check(L, what);
-  mp_wake_arm(&call->reader, mp_sched_of(L)->current);
-  return mp_park(L, -1, k, 0);
-}
-
-static struct mp_call *wait_over(lua_State *L) {
-  struct mp_call_box *box = lua_touserdata(L, 1);
-  if (box->gen == box->call->gen) box->call->reader.task = NULL;
-  mp_unpark(L);
-  return live_call(L, box, "req");
-}
-
-static int read_on(lua_State *L, struct mp_call *call);
-
-static int after_read(lua_State *L, int status, lua_KContext ctx) {
-  (void)status, (void)ctx;
-  return read_on(L, wait_over(L));
-}
-
-static int read_on(lua_State *L, struct mp_call *call) {
-  struct mp_refusal why;
-  struct mp_slice piece = {NULL, 0};
-  enum mp_verdict verdict = MP_DONE;
-  if (!call->ex->body_done) verdict = mp_exchange_read(call->ex, &piece, &why);
-  if (verdict == MP_REFUSE) return raise_refusal(L, &why);
-  if (piece.len > 0) {
-    push_slice(L, piece);
-    return 1;
-  }
-  if (verdict == MP_MORE) return wait_for_body(L, call, "req:read", after_read);
-  lua_pushnil(L);
-  return 1;
-}
-
-static int l_read(lua_State *L) {
-  struct mp_call *call = check_request(L);
-  if (call->body_use == MP_BODY_WHOLE) return luaL_error(L, "req:read: the body was read whole already");
-  call->body_use = MP_BODY_READ;
-  return read_on(L, call);
-}
-
-static int collect(lua_State *L, struct mp_call *call);
-
-static int after_collect(lua_State *L, int status, lua_KContext ctx) {
-  (void)status, (void)ctx;
-  return collect(L, wait_over(L));
-}
-
-/* The whole body as a string: kept in the request's own table, so that it may be asked for again. */
-static int keep_body(lua_State *L, struct mp_call *call, struct mp_slice last) {
-  if (mp_buf_len(&call->body) == 0) {
-    push_slice(L, last);
-  } else {
-    if (mp_buf_add_slice(&call->body, last) < 0) return luaL_error(L, "not enough memory");
-    push_slice(L, mp_buf_slice(&call->body));
-  }
-  mp_buf_free(&call->body);
-  push_own_table(L);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, "body");
-  lua_pop(L, 1);
-  return 1;
-}
-
-static int collect(lua_State *L, struct mp_call *call) {
-  struct mp_refusal why;
-  for (;;) {
-    struct mp_slice piece = {NULL, 0};
-    enum mp_verdict verdict = MP_DONE;
-    if (!call->ex->body_done) verdict = mp_exchange_read(call->ex, &piece, &why);
-    if (verdict == MP_REFUSE) return raise_refusal(L, &why);
-    if (verdict == MP_DONE) return keep_body(L, call, piece);
-    if (piece.len == 0) return wait_for_body(L, call, "req:body", after_collect);
-    if (mp_buf_len(&call->body) == 0 && call->ex->head.body == MP_BODY_LENGTH &&
-        !mp_buf_room(&call->body, (size_t)call->ex->head.content_length))
-      return raise_status(L, 503, "not enough memory for the body");
-    if (mp_buf_add_slice(&call->body, piece) < 0) return raise_status(L, 503, "not enough memory for the body");
-  }
-}
-
-static int l_body(lua_State *L) {
-  struct mp_call *call = check_request(L);
-  lua_settop(L, 1);
-  if (call->body_use == MP_BODY_READ) return luaL_error(L, "req:body: a part of the body was read already");
-  if (call->body_use == MP_BODY_WHOLE) {
-    push_own(L, "body");
-    if (lua_isstring(L, -1)) return 1;
-    lua_settop(L, 1); /* an earlier call was cut short, or another task is collecting it */
-  }
-  call->body_use = MP_BODY_WHOLE;
-  return collect(L, call);
-}
-
-static int after_json_body(lua_State *L, int status, lua_KContext ctx) {
-  size_t len;
-  (void)status, (void)ctx;
-  const char *text = lua_tolstring(L, -1, &len);
-  if (mp_json_decode(L, text, len) < 0) {
-    lua_pushfstring(L, "not JSON: %s", lua_tostring(L, -1));
-    return raise_status(L, 400, lua_tostring(L, -1));
-  }
-  return 1;
-}
-
-static int l_json(lua_State *L) {
-  check_request(L);
-  lua_settop(L, 1);
-  lua_pushcfunction(L, l_body);
-  lua_pushvalue(L, 1);
-  lua_callk(L, 1, 1, 0, after_json_body);
-  return after_json_body(L, LUA_OK, 0);
 }
 
 /* ---- opening ---- */
@@ -508,27 +419,25 @@ static int l_json(lua_State *L) {
 static void open_headers(lua_State *L, struct mp_api *api) {
   static const luaL_Reg meta[] = {
       {"__index", l_headers_index}, {"__newindex", l_headers_newindex}, {"__pairs", l_headers_pairs}, {NULL, NULL}};
-  luaL_newmetatable(L, HEADERS_NAME);
+  luaL_newmetatable(L, mp_headers_name);
   luaL_setfuncs(L, meta, 0);
   api->headers_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 void mp_request_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"query_list", l_query_list},
-                                     {"header_list", l_header_list},
-                                     {"read", l_read},
-                                     {"body", l_body},
-                                     {"json", l_json},
-                                     {"keep", l_keep},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"query_list", l_query_list}, {"header_list", l_header_list}, {"keep", l_keep}, {NULL, NULL}};
   struct mp_api *api = mp_api_of(L);
   open_headers(L, api);
-  luaL_newmetatable(L, REQUEST_NAME);
+  lua_newtable(L);
+  api->kept_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  luaL_newmetatable(L, mp_request_name);
   lua_newtable(L); /* stack: core meta names */
   luaL_setfuncs(L, methods, 0);
-  for (int i = 0; i < (int)(sizeof field_names / sizeof *field_names); i++) {
-    lua_pushinteger(L, i + 1);
-    lua_setfield(L, -2, field_names[i]);
+  mp_request_body_open(L);
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    lua_pushinteger(L, fields[i].field);
+    lua_setfield(L, -2, fields[i].name);
   }
   lua_pushvalue(L, -1);
   lua_setfield(L, -4, "request");
@@ -538,7 +447,6 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "__newindex");
   lua_pushcfunction(L, l_request_tostring);
   lua_setfield(L, -2, "__tostring");
-  api->request_type = lua_topointer(L, -1);
   api->request_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushcfunction(L, l_set_params);
   lua_setfield(L, -2, "set_params");

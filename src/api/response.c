@@ -2,14 +2,13 @@
 #include "api/json.h"
 #include <errno.h>
 
-#define RESPONSE_NAME "moonpool.response"
+const char mp_response_name[] = "moonpool.response";
 
 /* ---- checks ---- */
 
 /* The call of `res`, its handler still running. */
 static struct mp_call *check_response(lua_State *L) {
-  struct mp_call_box *box = mp_test_type(L, 1, mp_api_of(L)->response_type);
-  if (!box) box = luaL_checkudata(L, 1, RESPONSE_NAME); /* raises */
+  struct mp_call_box *box = mp_box_check(L, 1, mp_response_name);
   struct mp_call *call = box->call;
   if (box->gen != call->gen || !call->ex) luaL_error(L, "res: its request has ended");
   if (call->handler_over) luaL_error(L, "res: the answer ended with its handler");
@@ -264,7 +263,7 @@ static int l_response_newindex(lua_State *L) {
 
 /* core.answered(res): has anything been written, or ended? */
 static int l_answered(lua_State *L) {
-  struct mp_call_box *box = luaL_checkudata(L, 1, RESPONSE_NAME);
+  struct mp_call_box *box = mp_box_check(L, 1, mp_response_name);
   bool live = box->gen == box->call->gen && box->call->ex;
   lua_pushboolean(L, !live || box->call->ex->reply.head_sent || box->call->gone);
   return 1;
@@ -282,7 +281,7 @@ void mp_response_open(lua_State *L) {
                                      {"finish", l_finish},
                                      {NULL, NULL}};
   struct mp_api *api = mp_api_of(L);
-  luaL_newmetatable(L, RESPONSE_NAME);
+  luaL_newmetatable(L, mp_response_name);
   lua_newtable(L); /* stack: core meta methods */
   luaL_setfuncs(L, methods, 0);
   lua_pushboolean(L, 1);
@@ -293,7 +292,6 @@ void mp_response_open(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, l_response_newindex);
   lua_setfield(L, -2, "__newindex");
-  api->response_type = lua_topointer(L, -1);
   api->response_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushcfunction(L, l_answered);
   lua_setfield(L, -2, "answered");

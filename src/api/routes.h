@@ -23,7 +23,7 @@ void mp_routes_deinit(struct mp_routes *routes); /* after or before lua_close: t
 /* Pushes the handler; false, and nothing, when there is none. */
 bool mp_routes_push(lua_State *L, const struct mp_routes *routes, struct mp_slice method, struct mp_slice path);
 
-/* core.add_route(method, path, handler), core.clear_routes() */
+/* core.add_route(method, path, handler); core.clear_routes(), which match.c calls */
 int mp_l_add_route(lua_State *L);
 int mp_l_clear_routes(lua_State *L);
 

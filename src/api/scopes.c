@@ -51,7 +51,7 @@ static void spare_first(struct scope_box *box) {
   mp_anchor_push(L, box);
   lua_getiuservalue(L, -1, FIRST_FAILED);
   struct mp_task_object *first = lua_touserdata(L, -1);
-  if (first) mp_list_unlink(&first->node);
+  if (first) mp_list_unlink(&first->untaken.node);
   lua_pop(L, 2);
 }
 
@@ -62,7 +62,7 @@ static void on_over(struct mp_scope *scope) {
   mp_timer_stop(&box->timer);
   bool given = mp_waitable_settle(&box->end, box->why == FAILED || box->why == TIMED_OUT);
   if (given && box->why == FAILED) spare_first(box);
-  mp_report_failed(sched, scope);
+  mp_report_failed(scope);
   mp_scope_leave(&box->member);
   mp_anchor_drop(sched->L, box);
 }

@@ -101,6 +101,14 @@ static int l_yieldable(lua_State *L) {
   return 1;
 }
 
+static void push_error_counts(lua_State *L, const struct mp_api *api) {
+  lua_createtable(L, 0, MP_ERROR_KINDS);
+  for (unsigned i = 0; i < MP_ERROR_KINDS; i++) {
+    lua_pushinteger(L, (lua_Integer)api->n_errors[i]);
+    lua_setfield(L, -2, mp_error_kinds[i]);
+  }
+}
+
 static int l_stats(lua_State *L) {
   struct mp_api *api = mp_api_of(L);
   struct mp_threads_facts offloads;
@@ -117,11 +125,13 @@ static int l_stats(lua_State *L) {
                 {"offloads", offloads.running},
                 {"offloads_queued", offloads.queued},
                 {"threads_stuck", offloads.left_behind}};
-  lua_createtable(L, 0, 14);
+  lua_createtable(L, 0, 15);
   for (unsigned i = 0; i < sizeof counts / sizeof *counts; i++) {
     lua_pushinteger(L, counts[i].value);
     lua_setfield(L, -2, counts[i].name);
   }
+  push_error_counts(L, api);
+  lua_setfield(L, -2, "errors");
   lua_pushinteger(L, (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB));
   lua_setfield(L, -2, "lua_memory");
   lua_pushinteger(L, api->server ? api->server->n_conns : 0);

@@ -26,7 +26,8 @@ struct mp_shm_stuck {
 struct mp_shm_slot {
   _Atomic int32_t pid; /* 0: empty */
   _Atomic uint32_t generation;
-  _Atomic uint64_t busy_since_ms; /* monotonic; 0 while the loop sleeps */
+  _Atomic uint64_t busy_since_ms; /* monotonic: the turn of the loop under way; 0 while it sleeps */
+  _Atomic uint64_t moved_ms;      /* monotonic: when the loop last entered Lua; many times a turn, perhaps */
   _Atomic uint64_t requests;      /* answered since start */
   _Atomic uint32_t in_flight;
   _Atomic uint32_t connections;

@@ -42,7 +42,8 @@ static int read_word(struct worker_words *w, const char *word) {
   } numbers[] = {{"--slot=", (int *)&w->setup.slot},      {"--seat=", (int *)&w->setup.seat},
                  {"--control-fd=", &w->setup.control_fd}, {"--generation=", (int *)&w->setup.generation},
                  {"--death-fd=", &w->setup.death_fd},     {"--shm-fd=", &w->setup.shm_fd},
-                 {"--settings-fd=", &w->settings_fd}};
+                 {"--settings-fd=", &w->settings_fd},     {"--commons-fd=", &w->setup.commons_fd},
+                 {"--bell-fd=", &w->setup.bell_fd}};
   const char *end;
   if (strncmp(word, "--listen-fds=", 13) == 0) return read_listen_fds(&w->setup, word + 13);
   for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -77,7 +78,8 @@ static int read_app_settings(int fd, struct mp_config *config) {
 
 /* What the master let through exec is ours alone: no process that the app starts may have it. */
 static void keep_to_ourselves(const struct worker_words *w) {
-  const int fds[] = {w->setup.control_fd, w->setup.death_fd, w->setup.shm_fd, w->settings_fd};
+  const int fds[] = {w->setup.control_fd, w->setup.death_fd, w->setup.shm_fd,
+                     w->setup.commons_fd, w->setup.bell_fd,  w->settings_fd};
   for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
     if (fds[i] >= 0) fcntl(fds[i], F_SETFD, FD_CLOEXEC);
   for (unsigned i = 0; i < w->setup.n_listen; i++) fcntl(w->setup.listen_fds[i], F_SETFD, FD_CLOEXEC);
@@ -95,10 +97,12 @@ static int run_worker(struct worker_words *w, int argc, char **argv, struct mp_o
 }
 
 int mp_role_worker(int argc, char **argv) {
-  struct worker_words w = {.setup = {.control_fd = -1, .death_fd = -1, .shm_fd = -1}, .settings_fd = -1};
+  struct worker_words w = {.setup = {.control_fd = -1, .death_fd = -1, .shm_fd = -1, .commons_fd = -1, .bell_fd = -1},
+                           .settings_fd = -1};
   struct mp_options o;
   int used = read_words(&w, argc, argv);
-  if (used < 0 || w.setup.control_fd < 0 || w.setup.death_fd < 0 || w.setup.shm_fd < 0)
+  if (used < 0 || w.setup.control_fd < 0 || w.setup.death_fd < 0 || w.setup.shm_fd < 0 || w.setup.commons_fd < 0 ||
+      w.setup.bell_fd < 0)
     return mp_usage("worker: a role of moonpool's own processes, started by `moonpool serve`");
   keep_to_ourselves(&w);
   int code = run_worker(&w, argc - used, argv + used, &o);

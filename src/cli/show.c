@@ -108,7 +108,7 @@ static int hold_settings(const char *settings) {
   return err;
 }
 
-struct mp_plan *mp_plan_of(struct mp_options *o) {
+struct mp_plan *mp_plan_of(struct mp_options *o, struct mp_identity *identity) {
   struct mp_plan *plan = calloc(1, sizeof *plan);
   if (!plan) return NULL;
   plan->words = words_of(&o->config);
@@ -116,6 +116,8 @@ struct mp_plan *mp_plan_of(struct mp_options *o) {
   plan->settings_fd = hold_settings(o->config.settings);
   plan->config = o->config;
   memset(&o->config, 0, sizeof o->config);
+  plan->identity = *identity;
+  *identity = (struct mp_identity){0};
   if (plan->words && plan->folder && (plan->settings_fd >= 0 || !plan->config.settings)) return plan;
   mp_plan_free(plan);
   return NULL;

@@ -191,6 +191,14 @@ static enum mp_verdict take_data(struct mp_body *body, const char *bytes, size_t
   return MP_DONE;
 }
 
+enum mp_verdict mp_body_pass(struct mp_body *body, size_t n) {
+  body->left -= n;
+  body->total += n;
+  if (body->left > 0) return MP_MORE;
+  body->state = ENDED;
+  return MP_DONE;
+}
+
 enum mp_verdict mp_body_feed(struct mp_body *body, const struct mp_http_limits *limits, const char *bytes, size_t len,
                              size_t *used, struct mp_slice *piece, struct mp_refusal *why) {
   *used = 0;

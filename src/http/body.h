@@ -27,4 +27,8 @@ enum mp_verdict mp_body_start(struct mp_body *body, const struct mp_head *head, 
 enum mp_verdict mp_body_feed(struct mp_body *body, const struct mp_http_limits *limits, const char *bytes, size_t len,
                              size_t *used, struct mp_slice *piece, struct mp_refusal *why);
 
+/* The next n bytes of a body with a length, at most `left`, were taken by who knows where they begin. MP_DONE: it has
+ * ended with them. */
+enum mp_verdict mp_body_pass(struct mp_body *body, size_t n);
+
 #endif

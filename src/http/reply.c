@@ -40,8 +40,13 @@ static enum kind kind_of(struct mp_slice name) {
   }
 }
 
+static uint64_t length_bit(size_t len) {
+  return UINT64_C(1) << (len & 63);
+}
+
 /* The next line of that name at or behind `at`, an offset into the fields; its end behind CRLF. False: no more. */
 static bool find_line(const struct mp_reply *reply, struct mp_slice name, size_t *at, size_t *end) {
+  if (!(reply->name_lengths & length_bit(name.len))) return false;
   const char *bytes = mp_buf_at(&reply->fields);
   size_t len = mp_buf_len(&reply->fields);
   while (*at < len) {
@@ -73,6 +78,7 @@ static int append_line(struct mp_reply *reply, struct mp_slice name, struct mp_s
   if (value.len) memcpy(to + name.len + 2, value.at, value.len);
   memcpy(to + len - 2, "\r\n", 2);
   mp_buf_grew(&reply->fields, len);
+  reply->name_lengths |= length_bit(name.len);
   return 0;
 }
 
@@ -110,7 +116,10 @@ int mp_reply_add(struct mp_reply *reply, struct mp_slice name, struct mp_slice v
 }
 
 int mp_reply_add_line(struct mp_reply *reply, struct mp_slice line) {
-  return reply->head_sent ? -EALREADY : mp_buf_add_slice(&reply->fields, line);
+  const char *colon = memchr(line.at, ':', line.len);
+  if (reply->head_sent) return -EALREADY;
+  reply->name_lengths |= length_bit((size_t)(colon - line.at));
+  return mp_buf_add_slice(&reply->fields, line);
 }
 
 int mp_reply_remove(struct mp_reply *reply, struct mp_slice name) {
@@ -231,6 +240,15 @@ int mp_reply_body(struct mp_reply *reply, struct mp_buf *out, struct mp_slice pi
   int err = mp_buf_add_slice(out, piece);
   if (err == 0) reply->left -= piece.len;
   return err;
+}
+
+ssize_t mp_reply_pass(struct mp_reply *reply, size_t len) {
+  if (!reply->head_sent || reply->chunked || reply->left == MP_LENGTH_UNKNOWN) return -EINVAL;
+  if (reply->ended) return -EALREADY;
+  if (reply->bodiless) return 0;
+  if (len > reply->left) return -EMSGSIZE;
+  reply->left -= len;
+  return (ssize_t)len;
 }
 
 int mp_reply_end(struct mp_reply *reply, struct mp_buf *out) {

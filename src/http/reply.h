@@ -14,9 +14,10 @@
 #define MP_LENGTH_UNKNOWN UINT64_MAX
 
 struct mp_reply {
-  struct mp_buf fields; /* owned: "Name: value\r\n" each, in order; kept from request to request */
-  uint64_t length;      /* of the Content-Length that was set, with has_length */
-  uint64_t left;        /* of the declared length; MP_LENGTH_UNKNOWN when chunked or ended by close */
+  struct mp_buf fields;  /* owned: "Name: value\r\n" each, in order; kept from request to request */
+  uint64_t name_lengths; /* bit n: a field with a name of n bytes, modulo 64, may be among them */
+  uint64_t length;       /* of the Content-Length that was set, with has_length */
+  uint64_t left;         /* of the declared length; MP_LENGTH_UNKNOWN when chunked or ended by close */
   uint16_t status;
   uint8_t minor;                         /* of the request */
   bool head_only;                        /* the request was HEAD */
@@ -54,6 +55,10 @@ int mp_reply_head(struct mp_reply *reply, struct mp_buf *out, uint64_t length, c
  * bodiless. -EMSGSIZE: more than the declared length (nothing is written, the answer must be cut). An empty piece
  * writes nothing. */
 int mp_reply_body(struct mp_reply *reply, struct mp_buf *out, struct mp_slice piece);
+
+/* As mp_reply_body for an answer of known length, but the caller sends the bytes behind what is in the buffer. Returns
+ * how many of them: all, none (bodiless), or an error. */
+ssize_t mp_reply_pass(struct mp_reply *reply, size_t len);
 
 /* Ends the framing. -EMSGSIZE: less was written than declared; the connection must be cut. */
 int mp_reply_end(struct mp_reply *reply, struct mp_buf *out);

@@ -162,8 +162,10 @@ static void lend_nothing(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
 }
 
 static void on_readable(uv_stream_t *watch, ssize_t n, const uv_buf_t *buf) {
+  struct mp_child *child = watch->data;
   (void)n, (void)buf; /* UV_ENOBUFS; whatever woke us, the kernel is asked */
-  look(watch->data);
+  mp_loop_woke(child->loop);
+  look(child);
 }
 
 static void on_linger(struct mp_timer *timer) {
@@ -244,6 +246,18 @@ int mp_child_start(struct mp_child *child, struct mp_loop *loop, const struct mp
   mp_timer_deinit(&child->linger);
   mp_timer_deinit(&child->timeout);
   return err;
+}
+
+void mp_child_let_go(struct mp_child *child) {
+  if (child->closing) return;
+  child->closing = true;
+  mp_child_pipes_close(child);
+  if (child->state != SETTLED) {
+    child->state = SETTLED;
+    stop_watching(child);
+    child->settled = true;
+  }
+  mp_loop_post(child->loop, &child->again);
 }
 
 void mp_child_close(struct mp_child *child) {

@@ -114,4 +114,7 @@ void mp_child_stop(struct mp_child *child, uint64_t grace_ms);
 /* Frees everything on the loop; a child that still runs is killed with its group and reaped first. */
 void mp_child_close(struct mp_child *child);
 
+/* The same, but a child that still runs goes on without us: it is nobody's to stop or to reap here any more. */
+void mp_child_let_go(struct mp_child *child);
+
 #endif

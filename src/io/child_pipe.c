@@ -88,7 +88,8 @@ static void on_closed(struct mp_stream *stream) {
   mp_child_advance(s->child);
 }
 
-static const struct mp_stream_ops pipe_ops = {on_read, on_drained, on_broken, on_closed};
+static const struct mp_stream_ops pipe_ops = {
+    .on_read = on_read, .on_drained = on_drained, .on_broken = on_broken, .on_closed = on_closed};
 
 /* Each end has a file description of its own, so ours can be non-blocking and theirs is not. */
 static int open_pipe(struct mp_child *child, enum mp_child_pipe which, int *theirs) {

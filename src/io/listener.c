@@ -94,6 +94,7 @@ static bool take_one(struct mp_listener *listener) {
 static void on_uv_poll(uv_poll_t *poll, int status, int events) {
   struct mp_listener *listener = poll->data;
   (void)events;
+  mp_loop_woke(listener->loop);
   listener->wakes++;
   if (status < 0) {
     rest_after(listener, status);

@@ -10,6 +10,7 @@ static uint64_t loop_now(const struct mp_timers *timers) {
 
 static void on_uv_timer(uv_timer_t *timer) {
   struct mp_loop *loop = timer->data;
+  mp_loop_woke(loop);
   mp_timers_fire(&loop->timers);
 }
 

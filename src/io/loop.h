@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "io/timer.h"
+#include <stdatomic.h>
 #include <uv.h>
 
 /* Work to be done before the loop sleeps again, outside every callback of a lower room. Posting twice is harmless. */
@@ -14,7 +15,7 @@ struct mp_soon {
   void (*run)(struct mp_soon *soon);
 };
 
-enum { MP_LOOP_SCRATCH = 65536 };
+enum { MP_LOOP_SCRATCH = 128 * 1024 };
 
 struct mp_loop {
   uv_loop_t uv;
@@ -28,6 +29,9 @@ struct mp_loop {
   uv_prepare_t prepare;
   /* The loop is about to wait. NULL: nobody cares. Called at each turn, so it should cost nothing. */
   void (*on_sleep)(struct mp_loop *loop);
+  /* Since when this turn is at work, 0 while the loop waits: for whoever looks from outside. NULL: nobody does.
+   * Borrowed; set to 0 by on_sleep. */
+  _Atomic uint64_t *busy_since_ms;
   uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
 
@@ -46,6 +50,13 @@ void mp_soon_cancel(struct mp_soon *soon);
 /* The time at which this turn of the loop began, in milliseconds (monotonic). */
 static inline uint64_t mp_loop_now(const struct mp_loop *loop) {
   return uv_now(&loop->uv);
+}
+
+/* What libuv calls back begins with this. */
+static inline void mp_loop_woke(struct mp_loop *loop) {
+  _Atomic uint64_t *since = loop->busy_since_ms;
+  if (since && !atomic_load_explicit(since, memory_order_relaxed))
+    atomic_store_explicit(since, mp_loop_now(loop), memory_order_relaxed);
 }
 
 /* "1.44.2": of the library below. Static. */

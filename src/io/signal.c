@@ -3,6 +3,7 @@
 
 static void on_uv_signal(uv_signal_t *uv, int signo) {
   struct mp_signal *signal = uv->data;
+  mp_loop_woke(uv->loop->data);
   signal->on_signal(signal, signo);
 }
 

@@ -184,6 +184,7 @@ static void closed(struct mp_sink *sink) {
 static void on_job_done(uv_work_t *work, int status) {
   struct mp_sink *sink = MP_CONTAINER(work, struct mp_sink, work);
   (void)status; /* never cancelled */
+  mp_loop_woke(sink->loop);
   sink->busy = false;
   if (sink->err == 0) sink->err = sink->job_err;
   if (sink->job == do_write) mp_buf_reset(&sink->writing, KEPT_MOST);

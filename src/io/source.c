@@ -142,15 +142,22 @@ static bool is_at_hand(const struct mp_source *file, struct mp_source_cursor *cu
 
 /* ---- sending ---- */
 
+/* Bytes; 0: the file is shorter than it was; -errno. */
+static ssize_t copy(const struct mp_source *file, uint64_t at, size_t most, struct mp_buf *out) {
+  char *room = mp_buf_room(out, most);
+  ssize_t n;
+  if (!room) return -ENOMEM;
+  do n = pread(file->fd, room, most, (off_t)at);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return -errno;
+  mp_buf_grew(out, (size_t)n);
+  return n;
+}
+
 /* What the stream's queue holds makes libuv tell when the socket has room again. */
 static ssize_t copy_some(const struct mp_source *file, uint64_t at, uint64_t len, struct mp_stream *stream) {
-  size_t most = len < COPIED_MOST ? (size_t)len : COPIED_MOST;
-  char *room = mp_buf_room(&stream->out, most);
-  if (!room) return -ENOMEM;
-  ssize_t n = pread(file->fd, room, most, (off_t)at);
-  if (n < 0) return -errno;
-  mp_buf_grew(&stream->out, (size_t)n);
-  mp_stream_flush(stream);
+  ssize_t n = copy(file, at, len < COPIED_MOST ? (size_t)len : COPIED_MOST, &stream->out);
+  if (n > 0) mp_stream_flush(stream);
   return n;
 }
 
@@ -182,6 +189,18 @@ ssize_t mp_source_push(const struct mp_source *file, struct mp_source_cursor *cu
     n = send_slice(file, cursor->at, len, stream);
   else
     n = -EAGAIN;
+  if (n > 0) cursor->at += (uint64_t)n;
+  return n;
+}
+
+ssize_t mp_source_copy(const struct mp_source *file, struct mp_source_cursor *cursor, struct mp_buf *out,
+                       uint64_t now) {
+  size_t len = (size_t)(cursor->end - cursor->at);
+  ssize_t n = -EAGAIN;
+  if (file->content)
+    n = mp_buf_add(out, file->content + cursor->at, len) < 0 ? -ENOMEM : (ssize_t)len;
+  else if (is_at_hand(file, cursor, cursor->end, now))
+    n = copy(file, cursor->at, len, out);
   if (n > 0) cursor->at += (uint64_t)n;
   return n;
 }

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Bytes on their way: what uv_try_write left over. */
@@ -102,13 +103,16 @@ int mp_stream_pipe(struct mp_stream *stream, struct mp_loop *loop, int fd, const
 
 static void lend_scratch(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
   struct mp_stream *stream = handle->data;
+  size_t room = 0;
   (void)wanted;
-  *buf = uv_buf_init(mp_stream_loop(stream)->scratch, MP_LOOP_SCRATCH);
+  char *at = stream->ops->lend ? stream->ops->lend(stream, &room) : NULL;
+  *buf = at ? uv_buf_init(at, (unsigned)room) : uv_buf_init(mp_stream_loop(stream)->scratch, MP_LOOP_SCRATCH);
 }
 
 static void on_uv_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
   struct mp_stream *stream = uv->data;
   if (n == 0) return; /* libuv's word for EAGAIN */
+  mp_loop_woke(mp_stream_loop(stream));
   if (n < 0) mp_stream_read_stop(stream);
   stream->ops->on_read(stream, buf->base, n == UV_EOF ? 0 : n);
 }
@@ -185,6 +189,7 @@ static int push(struct mp_stream *stream) {
 static void on_uv_written(uv_write_t *req, int status) {
   struct mp_stream_write *w = (struct mp_stream_write *)req;
   struct mp_stream *stream = w->stream;
+  mp_loop_woke(mp_stream_loop(stream));
   stream->writing = NULL;
   free_write(w);
   if (stream->closing) return;
@@ -208,6 +213,39 @@ void mp_stream_flush(struct mp_stream *stream) {
   if (stream->err) mp_buf_free(&stream->out);
   if (stream->closing || is_writing(stream) || mp_buf_len(&stream->out) == 0) return;
   push_or_break(stream);
+}
+
+/* `out` and then `bytes`, as much as the kernel takes now; what is left of `bytes`, which are not copied. 0 or -errno.
+ */
+static int gather_now(struct mp_stream *stream, struct mp_slice *bytes) {
+  struct mp_buf *out = &stream->out;
+  while (bytes->len > 0) {
+    size_t ahead = mp_buf_len(out);
+    struct iovec parts[] = {{ahead ? mp_buf_at(out) : NULL, ahead}, {(void *)(uintptr_t)bytes->at, bytes->len}};
+    ssize_t n = writev(mp_stream_fd(stream), parts, 2);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno == EAGAIN ? 0 : -errno;
+    size_t of_out = (size_t)n < ahead ? (size_t)n : ahead;
+    mp_buf_take(out, of_out);
+    *bytes = mp_slice(bytes->at + ((size_t)n - of_out), bytes->len - ((size_t)n - of_out));
+  }
+  return 0;
+}
+
+/* A part of the bytes may be gone already: then a queue that cannot grow can only break. */
+int mp_stream_send(struct mp_stream *stream, struct mp_slice bytes) {
+  size_t all = bytes.len;
+  if (stream->shut || stream->err || stream->closing) return -EPIPE;
+  int err = is_writing(stream) ? 0 : gather_now(stream, &bytes);
+  if (err == 0) err = mp_buf_add_slice(&stream->out, bytes);
+  if (err == -ENOMEM && bytes.len == all) return err;
+  if (err < 0) {
+    drop_out(stream, err);
+    tell_broken_later(stream);
+  } else {
+    mp_stream_flush(stream);
+  }
+  return 0;
 }
 
 size_t mp_stream_queued(const struct mp_stream *stream) {

@@ -11,8 +11,12 @@
 struct mp_stream;
 
 struct mp_stream_ops {
-  /* n > 0: bytes, borrowed for the call (they lie in the loop's scratch); n == 0: end of file; n < 0: -errno. */
+  /* n > 0: bytes, borrowed for the call (they lie in the loop's scratch, or where lend said); n == 0: end of file;
+   * n < 0: -errno. */
   void (*on_read)(struct mp_stream *stream, const char *bytes, ssize_t n);
+  /* Where the next bytes are to go, and how many at most; NULL: into the loop's scratch. Nothing happens to the stream
+   * before on_read, which may not come. May be NULL. */
+  char *(*lend)(struct mp_stream *stream, size_t *room);
   /* All that was queued is with the kernel. May be NULL. */
   void (*on_drained)(struct mp_stream *stream);
   /* The queue can never be written: -errno (EPIPE, ECONNRESET). What was queued is dropped. */
@@ -60,6 +64,9 @@ int mp_stream_write(struct mp_stream *stream, struct mp_slice bytes);
 /* Hands `out` to the kernel, the rest waits for the socket. Errors come by on_broken, never from within flush: it
  * posts. on_drained is only called for what did not go out at once. */
 void mp_stream_flush(struct mp_stream *stream);
+
+/* As write and flush, but what the kernel takes at once is not copied. 0; -ENOMEM and nothing is sent; -EPIPE. */
+int mp_stream_send(struct mp_stream *stream, struct mp_slice bytes);
 
 /* Bytes not yet with the kernel. */
 size_t mp_stream_queued(const struct mp_stream *stream);

@@ -1,4 +1,5 @@
 #include "io/thread.h"
+#include "io/at_once.h"
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -239,6 +240,7 @@ static void run_posts(struct mp_threads *pool) {
 
 static void on_async(uv_async_t *async) {
   struct mp_threads *pool = async->data;
+  mp_loop_woke(pool->setup.loop);
   run_posts(pool);
   close_when_empty(pool);
 }
@@ -247,7 +249,7 @@ static int install_handler(void) {
   struct sigaction action = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO};
   /* Not SA_RESTART: a thread that blocks in read(2) comes back to where it can be stopped. */
   sigfillset(&action.sa_mask);
-  return sigaction(MP_SIGNAL_INTERRUPT, &action, NULL) < 0 ? -errno : 0;
+  return mp_handle_at_once(MP_SIGNAL_INTERRUPT, &action);
 }
 
 struct mp_threads *mp_threads_open(const struct mp_threads_setup *setup) {

@@ -22,6 +22,8 @@ enum { MP_WATCH_STUCK_MS = 500 };
 struct mp_hold {
   _Atomic uint64_t since_ms; /* coarse, monotonic; 0: in nothing */
   _Atomic uint32_t most_ms;  /* instead of the watchdog's over_ms; 0: that. Stored before since_ms */
+  _Atomic uint64_t
+      *moved_ms; /* borrowed: the last since_ms that was a time, for whoever looks from outside; may be NULL */
 };
 
 enum mp_watch_step { MP_WATCH_NONE, MP_WATCH_SLOW, MP_WATCH_OVER, MP_WATCH_STUCK, MP_WATCH_BACK };
@@ -32,22 +34,30 @@ static inline uint64_t mp_coarse_ms(void) {
   return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+static inline void mp_hold_note(struct mp_hold *hold) {
+  uint64_t now = mp_coarse_ms();
+  atomic_store_explicit(&hold->since_ms, now, memory_order_release);
+  if (hold->moved_ms) atomic_store_explicit(hold->moved_ms, now, memory_order_relaxed);
+}
+
 /* Returns what mp_hold_end wants: work may be begun inside other work, whose time starts anew afterwards. */
 static inline uint64_t mp_hold_begin(struct mp_hold *hold) {
   uint64_t before = atomic_load_explicit(&hold->since_ms, memory_order_relaxed);
-  atomic_store_explicit(&hold->since_ms, mp_coarse_ms(), memory_order_release);
+  mp_hold_note(hold);
   return before;
 }
 
 static inline void mp_hold_end(struct mp_hold *hold, uint64_t before) {
-  atomic_store_explicit(&hold->since_ms, before ? mp_coarse_ms() : 0, memory_order_release);
+  if (before)
+    mp_hold_note(hold);
+  else
+    atomic_store_explicit(&hold->since_ms, 0, memory_order_release);
 }
 
 /* From now on, and for so long at most; 0: as long as usual. */
 static inline void mp_hold_restart(struct mp_hold *hold, uint32_t most_ms) {
   atomic_store_explicit(&hold->most_ms, most_ms, memory_order_relaxed);
-  if (atomic_load_explicit(&hold->since_ms, memory_order_relaxed))
-    atomic_store_explicit(&hold->since_ms, mp_coarse_ms(), memory_order_release);
+  if (atomic_load_explicit(&hold->since_ms, memory_order_relaxed)) mp_hold_note(hold);
 }
 
 /* What was seen of one piece of work, and done about it: the decision alone, without clock and thread. */

@@ -96,6 +96,7 @@ static void free_whole(struct mp_whole *w) {
 
 static void after_thread(uv_work_t *work, int status) {
   struct mp_whole *w = MP_CONTAINER(work, struct mp_whole, work);
+  mp_loop_woke(work->loop->data);
   if (status < 0) w->err = status;
   w->done = true;
   if (is_let_go(w))

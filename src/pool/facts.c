@@ -78,6 +78,25 @@ static void say_start_failed(struct mp_pool *pool, const struct mp_action *f, co
          mp_err_text(e->err, text, sizeof text), f->slot, f->generation, mp_err_name(e->err));
 }
 
+/* What it was doing, if it could say so before, is told when it has ended. */
+static void say_silent(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
+  mp_log(pool->log, MP_LOG_ERROR, "pool", "worker %u (pid %d) %s, ending it silent_ms=%llu in_flight=%u slot=%u gen=%u",
+         f->slot + 1, pid_of(pool, f->seat), e->stopped ? "is stopped by a signal" : "gives no sign of life",
+         (unsigned long long)f->ms, atomic_load(&pool->shm->slot[f->seat].in_flight), f->slot, f->generation);
+}
+
+static void say_renewed(struct mp_pool *pool, const struct mp_action *f) {
+  static const struct {
+    const char *option, *figure;
+  } limits[] = {[MP_LIMIT_NONE] = {"", ""},
+                [MP_LIMIT_REQUESTS] = {"max-requests", "requests"},
+                [MP_LIMIT_MEMORY] = {"max-rss", "rss_bytes"},
+                [MP_LIMIT_AGE] = {"max-lifetime", "age_ms"}};
+  mp_log(pool->log, MP_LOG_INFO, "pool", "worker replaced at a limit slot=%u gen=%u pid=%d reason=%s %s=%llu", f->slot,
+         f->generation, pid_of(pool, f->seat), limits[f->limit].option, limits[f->limit].figure,
+         (unsigned long long)f->figure);
+}
+
 void mp_pool_say(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
   struct mp_log *log = pool->log;
   unsigned long long ms = f->ms;
@@ -106,6 +125,16 @@ void mp_pool_say(struct mp_pool *pool, const struct mp_action *f, const struct m
   case MP_FACT_HUNG:
     mp_log(log, MP_LOG_ERROR, "pool", "worker hangs, ending it slot=%u gen=%u pid=%d waited_ms=%llu", f->slot,
            f->generation, pid_of(pool, f->seat), ms);
+    break;
+  case MP_FACT_SILENT:
+    say_silent(pool, f, e);
+    break;
+  case MP_FACT_RENEWED:
+    say_renewed(pool, f);
+    break;
+  case MP_FACT_KEPT:
+    mp_log(log, MP_LOG_ERROR, "pool", "a worker at a limit cannot be replaced, it goes on slot=%u gen=%u", f->slot,
+           f->generation);
     break;
   case MP_FACT_BOOT_TIMEOUT:
     mp_log(log, MP_LOG_ERROR, "pool", "worker not ready in time, ending it slot=%u gen=%u pid=%d waited_ms=%llu",

@@ -22,6 +22,13 @@ static void on_control_closed(struct mp_stream *stream) {
   closed_one(MP_CONTAINER(stream, struct mp_member, control));
 }
 
+static void tell_spent(struct mp_member *m, const char *requests) {
+  mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_SPENT,
+                                           .seat = m->seat,
+                                           .limit = MP_LIMIT_REQUESTS,
+                                           .figure = strtoull(requests, NULL, 10)});
+}
+
 static void on_word(void *ctx, const char *word) {
   struct mp_member *m = ctx;
   if (strcmp(word, "ready") == 0)
@@ -30,6 +37,8 @@ static void on_word(void *ctx, const char *word) {
     mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_STUCK, .seat = m->seat});
   else if (strcmp(word, "back") == 0)
     mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_BACK, .seat = m->seat});
+  else if (strncmp(word, "spent ", 6) == 0)
+    tell_spent(m, word + 6);
   else
     mp_log(m->pool->log, MP_LOG_WARN, "pool", "a worker says what nobody understands slot=%u pid=%d", m->slot,
            (int)m->child.proc.pid);
@@ -68,6 +77,7 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
   atomic_store(&slot->pid, 0);
   atomic_store(&slot->generation, generation);
   atomic_store(&slot->busy_since_ms, 0);
+  atomic_store(&slot->moved_ms, 0);
   atomic_store(&slot->requests, 0);
   atomic_store(&slot->in_flight, 0);
   atomic_store(&slot->connections, 0);
@@ -78,21 +88,21 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
 
 /* The command line: where it sits, its descriptors, then the settings. */
 struct command {
-  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], settings[32];
+  char slot[32], seat[32], generation[32], control[32], death[32], shm[32], commons[32], bell[32], settings[32];
   char listen[16 + MP_POOL_LISTENERS * 12];
   char **argv; /* owned; its words are borrowed */
 };
 
-static void name_listeners(const struct mp_pool *pool, char *out, size_t size) {
+static void name_listeners(const struct mp_sockets *sockets, char *out, size_t size) {
   size_t at = (size_t)snprintf(out, size, "--listen-fds=");
-  for (unsigned i = 0; i < pool->n_listeners; i++)
-    at += (size_t)snprintf(out + at, size - at, "%s%d", i ? "," : "", pool->listeners[i]);
+  for (unsigned i = 0; i < sockets->n; i++)
+    at += (size_t)snprintf(out + at, size - at, "%s%d", i ? "," : "", sockets->at[i]->fd);
 }
 
 static int write_command(struct command *c, const struct mp_pool *pool, const struct mp_member *m, int control,
-                         const struct mp_plan *plan) {
-  char *const own[] = {"moonpool", "worker", c->slot,     c->seat,   c->generation, c->control,
-                       c->death,   c->shm,   c->settings, c->listen, "--"};
+                         const struct mp_plan *plan, const struct mp_sockets *sockets) {
+  char *const own[] = {"moonpool", "worker",   c->slot, c->seat,     c->generation, c->control, c->death,
+                       c->shm,     c->commons, c->bell, c->settings, c->listen,     "--"};
   size_t n_own = sizeof own / sizeof *own, n = 0;
   snprintf(c->slot, sizeof c->slot, "--slot=%u", m->slot);
   snprintf(c->seat, sizeof c->seat, "--seat=%u", m->seat);
@@ -100,8 +110,10 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
   snprintf(c->control, sizeof c->control, "--control-fd=%d", control);
   snprintf(c->death, sizeof c->death, "--death-fd=%d", pool->death_pipe[0]);
   snprintf(c->shm, sizeof c->shm, "--shm-fd=%d", pool->shm_fd);
+  snprintf(c->commons, sizeof c->commons, "--commons-fd=%d", pool->commons_fd);
+  snprintf(c->bell, sizeof c->bell, "--bell-fd=%d", pool->bell_fd);
   snprintf(c->settings, sizeof c->settings, "--settings-fd=%d", plan->settings_fd);
-  name_listeners(pool, c->listen, sizeof c->listen);
+  name_listeners(sockets, c->listen, sizeof c->listen);
   while (plan->words[n]) n++;
   if (!(c->argv = calloc(n_own + n + 1, sizeof *c->argv))) return -ENOMEM;
   memcpy(c->argv, own, sizeof own);
@@ -109,24 +121,34 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
   return 0;
 }
 
+/* Of its generation. */
+static const struct mp_sockets *sockets_of(const struct mp_pool *pool, const struct mp_plan *plan) {
+  return plan == pool->next ? &pool->next_sockets : &pool->sockets;
+}
+
 static int start_child(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan,
                        enum mp_exec_step *step) {
-  int keep[MP_POOL_LISTENERS + 4] = {control, pool->death_pipe[0], pool->shm_fd};
-  unsigned n_keep = 3;
+  const struct mp_sockets *sockets = sockets_of(pool, plan);
+  int keep[MP_POOL_LISTENERS + 6] = {control, pool->death_pipe[0], pool->shm_fd, pool->commons_fd, pool->bell_fd};
+  unsigned n_keep = 5;
   struct command command;
-  int err = write_command(&command, pool, m, control, plan);
+  int err = write_command(&command, pool, m, control, plan, sockets);
   if (err < 0) return err;
   if (plan->settings_fd >= 0) keep[n_keep++] = plan->settings_fd;
-  memcpy(keep + n_keep, pool->listeners, pool->n_listeners * sizeof *keep);
+  for (unsigned i = 0; i < sockets->n; i++) keep[n_keep++] = sockets->at[i]->fd;
   int out = pool->setup->error_log;
+  struct mp_identity identity = plan->identity; /* borrows its groups */
+  if (!identity.set_umask) identity.umask = pool->setup->umask;
+  identity.set_umask = true; /* ours may be of another generation */
   struct mp_child_spec spec = {.exec = {.argv = command.argv,
                                         .program = "/proc/self/exe",
                                         .envp = environ,
                                         .cwd = plan->folder,
                                         .stdio = {-1, out, out},
                                         .keep = keep,
-                                        .n_keep = n_keep + pool->n_listeners,
-                                        .own_group = true}};
+                                        .n_keep = n_keep,
+                                        .own_group = true,
+                                        .identity = &identity}};
   m->child.ctx = m; /* not dies_with_us: its guardian sees our death, and ends what it has started before itself */
   err = mp_child_start(&m->child, &pool->loop, &spec, &child_ops, step);
   free(command.argv);
@@ -152,6 +174,7 @@ static int run_member(struct mp_pool *pool, struct mp_member *m, int control, co
   if (err < 0) {
     if (step == MP_EXEC_CHDIR)
       mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot run in the folder %s", plan->folder);
+    if (step == MP_EXEC_USER) mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot become another user");
     return err;
   }
   m->open++;

@@ -1,35 +1,7 @@
-#include "pool/roster.h"
-#include "base/check.h"
+#include "pool/roster_inside.h"
 #include <string.h>
 
-enum { NONE = -1, APP_FAILED = 3, BOOT_FAILED = 5 /* exit codes */ };
-
-static struct mp_action *act(struct mp_roster *r, enum mp_action_kind kind) {
-  MP_CHECK(r->n_actions < MP_ROSTER_ACTIONS);
-  struct mp_action *a = &r->actions[r->n_actions++];
-  *a = (struct mp_action){.kind = kind};
-  return a;
-}
-
-static struct mp_action *act_on(struct mp_roster *r, enum mp_action_kind kind, int seat) {
-  struct mp_action *a = act(r, kind);
-  a->seat = (unsigned)seat;
-  a->slot = r->seat[seat].slot;
-  a->generation = r->seat[seat].generation;
-  return a;
-}
-
-static struct mp_action *say(struct mp_roster *r, enum mp_fact fact) {
-  struct mp_action *a = act(r, MP_ACTION_SAY);
-  a->fact = fact;
-  return a;
-}
-
-static struct mp_action *say_of(struct mp_roster *r, enum mp_fact fact, int seat) {
-  struct mp_action *a = act_on(r, MP_ACTION_SAY, seat);
-  a->fact = fact;
-  return a;
-}
+enum { APP_FAILED = 3, BOOT_FAILED = 5 /* exit codes */ };
 
 void mp_roster_init(struct mp_roster *r, unsigned workers, uint64_t boot_ms, uint64_t graceful_ms) {
   memset(r, 0, sizeof *r);
@@ -37,13 +9,14 @@ void mp_roster_init(struct mp_roster *r, unsigned workers, uint64_t boot_ms, uin
   r->graceful_ms = graceful_ms;
   r->wanted = workers < MP_ROSTER_SLOTS ? workers : MP_ROSTER_SLOTS;
   r->generation = r->newest = 1;
-  for (unsigned i = 0; i < MP_ROSTER_SLOTS; i++) r->slot[i].serving = r->slot[i].coming = NONE;
+  r->boot_tries = MP_ROSTER_BOOT_TRIES;
+  for (unsigned i = 0; i < MP_ROSTER_SLOTS; i++) r->slot[i].serving = r->slot[i].coming = MP_NONE;
 }
 
 static int free_seat(const struct mp_roster *r) {
   for (int i = 0; i < MP_ROSTER_SEATS; i++)
     if (r->seat[i].state == MP_SEAT_FREE) return i;
-  return NONE;
+  return MP_NONE;
 }
 
 static unsigned living(const struct mp_roster *r) {
@@ -52,111 +25,11 @@ static unsigned living(const struct mp_roster *r) {
   return n;
 }
 
-/* Endings. A worker loses its slot before it is told to go, so that its end is nobody's failure. */
-
-static void unslot(struct mp_roster *r, int seat) {
-  struct mp_slot *slot = &r->slot[r->seat[seat].slot];
-  if (slot->serving == seat) slot->serving = NONE;
-  if (slot->coming == seat) slot->coming = NONE;
-}
-
-static void kill_seat(struct mp_roster *r, int seat) {
-  struct mp_seat *s = &r->seat[seat];
-  if (s->killed) return;
-  s->killed = true;
-  s->due_ms = 0;
-  act_on(r, MP_ACTION_KILL, seat);
-}
-
-static void leave(struct mp_roster *r, int seat, uint64_t now, uint64_t within_ms, enum mp_action_kind how) {
-  struct mp_seat *s = &r->seat[seat];
-  s->state = MP_SEAT_LEAVING;
-  s->left_ms = now;
-  s->due_ms = now + within_ms;
-  act_on(r, how, seat);
-}
-
-/* What serves drains; what is not ready yet has nothing to finish. */
-static void send_away(struct mp_roster *r, int seat, uint64_t now) {
-  if (seat == NONE) return;
-  unslot(r, seat);
-  if (r->seat[seat].state == MP_SEAT_SERVING) {
-    leave(r, seat, now, r->graceful_ms, MP_ACTION_RETIRE);
-  } else if (r->seat[seat].state == MP_SEAT_STARTING) {
-    r->seat[seat].state = MP_SEAT_LEAVING;
-    r->seat[seat].left_ms = now;
-    kill_seat(r, seat);
-  }
-}
-
-/* The whole pool goes. Who is on the way out already keeps its deadline. */
-static void dismiss(struct mp_roster *r, int seat, uint64_t now) {
-  if (r->seat[seat].state != MP_SEAT_SERVING) {
-    send_away(r, seat, now);
-    return;
-  }
-  unslot(r, seat);
-  leave(r, seat, now, r->graceful_ms, MP_ACTION_FINISH);
-}
-
-static void halt(struct mp_roster *r, int seat, uint64_t now) {
-  struct mp_seat *s = &r->seat[seat];
-  unslot(r, seat);
-  if (s->killed) return;
-  if (s->state == MP_SEAT_STARTING || s->halted) {
-    s->state = MP_SEAT_LEAVING;
-    s->left_ms = now;
-    kill_seat(r, seat);
-    return;
-  }
-  s->halted = true;
-  leave(r, seat, now, MP_ROSTER_HALT_MS, MP_ACTION_HALT);
-}
-
-static void was_stuck(struct mp_roster *r, int seat, uint64_t now) {
-  struct mp_seat *s = &r->seat[seat];
-  if (s->killed || s->stuck_ms) return;
-  s->stuck_ms = now;
-  say_of(r, MP_FACT_STUCK, seat);
-}
-
-static void was_back(struct mp_roster *r, int seat) {
-  struct mp_seat *s = &r->seat[seat];
-  if (s->killed || !s->stuck_ms) return;
-  s->stuck_ms = 0;
-  say_of(r, MP_FACT_BACK, seat);
-}
-
-/* One that boots has its own deadline, and holds up nobody. */
-static uint64_t hung_at(const struct mp_seat *s) {
-  return s->stuck_ms && !s->killed && s->state != MP_SEAT_STARTING ? s->stuck_ms + MP_ROSTER_STUCK_MS : 0;
-}
-
-/* It keeps its slot, and its end is a failure like any other. */
-static void end_hung(struct mp_roster *r, uint64_t now) {
-  for (int i = 0; i < MP_ROSTER_SEATS; i++) {
-    const struct mp_seat *s = &r->seat[i];
-    if (s->state == MP_SEAT_FREE || !hung_at(s) || hung_at(s) > now) continue;
-    say_of(r, MP_FACT_HUNG, i)->ms = now - s->stuck_ms;
-    kill_seat(r, i);
-  }
-}
-
-static void end_overdue(struct mp_roster *r, uint64_t now) {
-  for (int i = 0; i < MP_ROSTER_SEATS; i++) {
-    struct mp_seat *s = &r->seat[i];
-    if (s->state == MP_SEAT_FREE || !s->due_ms || s->due_ms > now) continue;
-    bool booting = s->state == MP_SEAT_STARTING;
-    say_of(r, booting ? MP_FACT_BOOT_TIMEOUT : MP_FACT_OVERDUE, i)->ms = now - (booting ? s->born_ms : s->left_ms);
-    kill_seat(r, i); /* a start keeps its slot: its end will count as a death at boot */
-  }
-}
-
 static void stop_all(struct mp_roster *r, uint64_t now, int code, void (*how)(struct mp_roster *, int, uint64_t)) {
   if (r->stage != MP_STAGE_STOPPING) {
     r->stage = MP_STAGE_STOPPING;
     r->exit_code = code;
-    say(r, MP_FACT_STOPPING)->n = living(r);
+    mp_roster_say(r, MP_FACT_STOPPING)->n = living(r);
   }
   for (int i = 0; i < MP_ROSTER_SEATS; i++)
     if (r->seat[i].state != MP_SEAT_FREE) how(r, i, now);
@@ -166,7 +39,7 @@ static void stop_all(struct mp_roster *r, uint64_t now, int code, void (*how)(st
 
 static void start(struct mp_roster *r, unsigned slot, uint32_t generation, uint64_t now) {
   int seat = free_seat(r);
-  if (seat == NONE) return;
+  if (seat == MP_NONE) return;
   r->seat[seat] = (struct mp_seat){.state = MP_SEAT_STARTING,
                                    .slot = slot,
                                    .generation = generation,
@@ -174,34 +47,33 @@ static void start(struct mp_roster *r, unsigned slot, uint32_t generation, uint6
                                    .due_ms = r->boot_ms ? now + r->boot_ms : 0};
   r->slot[slot].coming = seat;
   r->slot[slot].due_ms = 0;
-  act_on(r, MP_ACTION_START, seat);
+  mp_roster_act_on(r, MP_ACTION_START, seat);
 }
 
 static bool may_start(const struct mp_roster *r, unsigned slot, uint64_t now) {
-  return r->slot[slot].coming == NONE && r->slot[slot].due_ms <= now;
+  return r->slot[slot].coming == MP_NONE && r->slot[slot].due_ms <= now;
 }
 
 /* A pause that doubles while deaths follow each other. */
 static void pause_slot(struct mp_roster *r, unsigned slot, uint64_t now) {
   struct mp_slot *s = &r->slot[slot];
   uint64_t pause = s->tries < 7 ? (uint64_t)MP_ROSTER_PAUSE_MS << s->tries : MP_ROSTER_LONGEST_PAUSE_MS;
-  if (pause > MP_ROSTER_LONGEST_PAUSE_MS) pause = MP_ROSTER_LONGEST_PAUSE_MS;
   s->tries++;
   s->due_ms = now + pause;
-  struct mp_action *a = say(r, MP_FACT_AGAIN);
+  struct mp_action *a = mp_roster_say(r, MP_FACT_AGAIN);
   a->slot = slot;
   a->n = s->tries;
   a->ms = pause;
 }
 
 static void drop_generation(struct mp_roster *r) {
-  say(r, MP_FACT_DROPPED)->generation = r->probing;
+  mp_roster_say(r, MP_FACT_DROPPED)->generation = r->probing;
   r->probing = 0;
   r->resting = false;
 }
 
 static void adopt_generation(struct mp_roster *r, uint32_t generation, unsigned wanted) {
-  say(r, MP_FACT_ADOPTED)->generation = generation;
+  mp_roster_say(r, MP_FACT_ADOPTED)->generation = generation;
   r->generation = generation;
   r->wanted = wanted;
   r->probing = 0;
@@ -210,36 +82,43 @@ static void adopt_generation(struct mp_roster *r, uint32_t generation, unsigned 
 }
 
 static void give_up_booting(struct mp_roster *r, uint64_t now, int code) {
-  if (code == BOOT_FAILED) say(r, MP_FACT_GAVE_UP)->n = r->boot_deaths;
-  stop_all(r, now, code, halt);
+  if (code == BOOT_FAILED) mp_roster_say(r, MP_FACT_GAVE_UP)->n = r->boot_deaths;
+  stop_all(r, now, code, mp_roster_halt);
+}
+
+/* Behind a successor that failed, the one before goes on. */
+static void say_who_stays(struct mp_roster *r, unsigned slot, uint32_t generation) {
+  int seat = r->slot[slot].serving;
+  if (seat == MP_NONE) return;
+  bool mixed = r->seat[seat].generation != generation, *said = mixed ? &r->mixed : &r->seat[seat].kept;
+  if (*said) return;
+  *said = true;
+  struct mp_action *a = mp_roster_say(r, mixed ? MP_FACT_MIXED : MP_FACT_KEPT);
+  a->slot = slot;
+  a->generation = generation;
 }
 
 /* A worker that was coming to its slot has ended, or could not be started. */
 static void boot_failed(struct mp_roster *r, unsigned slot, uint32_t generation, bool by_app, uint64_t now) {
   if (r->stage == MP_STAGE_BOOTING) {
     r->boot_deaths++;
-    if (by_app || r->boot_deaths >= MP_ROSTER_BOOT_TRIES) {
+    if (by_app || r->boot_deaths >= r->boot_tries) {
       give_up_booting(r, now, by_app ? APP_FAILED : BOOT_FAILED);
       return;
     }
   } else if (generation == r->probing) {
     drop_generation(r);
     return;
-  } else if (r->slot[slot].serving != NONE && !r->mixed) {
-    r->mixed = true;
-    struct mp_action *a = say(r, MP_FACT_MIXED);
-    a->slot = slot;
-    a->generation = generation;
   }
+  say_who_stays(r, slot, generation);
   pause_slot(r, slot, now);
 }
 
 static void start_failed(struct mp_roster *r, int seat, uint64_t now) {
   struct mp_seat was = r->seat[seat];
   bool coming = r->slot[was.slot].coming == seat;
-  say_of(r, MP_FACT_START_FAILED, seat);
-  unslot(r, seat);
-  r->seat[seat].state = MP_SEAT_FREE;
+  mp_roster_say_of(r, MP_FACT_START_FAILED, seat);
+  mp_roster_free(r, seat);
   if (coming) boot_failed(r, was.slot, was.generation, false, now);
 }
 
@@ -249,13 +128,16 @@ static void was_ready(struct mp_roster *r, int seat, uint64_t now) {
   if (s->state != MP_SEAT_STARTING || s->killed || slot->coming != seat) return; /* too late */
   int before = slot->serving;
   slot->serving = seat;
-  slot->coming = NONE;
+  slot->coming = MP_NONE;
   s->state = MP_SEAT_SERVING;
+  s->ready_ms = now;
   s->due_ms = 0;
-  say_of(r, MP_FACT_READY, seat)->ms = now - s->born_ms;
+  mp_roster_say_of(r, MP_FACT_READY, seat)->ms = now - s->born_ms;
   if (r->stage == MP_STAGE_BOOTING) r->stage = MP_STAGE_RUNNING;
   if (s->generation == r->probing) adopt_generation(r, r->probing, r->wanted_next);
-  send_away(r, before, now);
+  if (before != MP_NONE && r->seat[before].limit && r->seat[before].generation == s->generation)
+    mp_roster_renewed(r, before, now);
+  mp_roster_send_away(r, before, now);
 }
 
 /* At once if it had answered a request; if it had not, after a pause that grows unless it had lived for a while. */
@@ -264,18 +146,17 @@ static void serving_died(struct mp_roster *r, unsigned slot, uint64_t age_ms, ui
   if (answered > 0 || age_ms > MP_ROSTER_LONGEST_PAUSE_MS) s->tries = 0;
   if (answered > 0)
     s->due_ms = 0;
-  else if (s->coming == NONE)
+  else if (s->coming == MP_NONE)
     pause_slot(r, slot, now);
 }
 
 static void has_ended(struct mp_roster *r, int seat, const struct mp_event *e, uint64_t now) {
   struct mp_seat was = r->seat[seat];
   bool serving = r->slot[was.slot].serving == seat, coming = r->slot[was.slot].coming == seat;
-  struct mp_action *a = say_of(r, MP_FACT_ENDED, seat);
+  struct mp_action *a = mp_roster_say_of(r, MP_FACT_ENDED, seat);
   a->ms = now - was.born_ms;
   a->asked = was.state == MP_SEAT_LEAVING;
-  unslot(r, seat);
-  r->seat[seat].state = MP_SEAT_FREE;
+  mp_roster_free(r, seat);
   if (serving) serving_died(r, was.slot, now - was.born_ms, e->answered, now);
   bool by_app = e->status.end == MP_END_EXIT && e->status.code == APP_FAILED;
   if (coming) boot_failed(r, was.slot, was.generation, by_app, now);
@@ -286,7 +167,7 @@ static void reload(struct mp_roster *r, unsigned workers, uint64_t now) {
   unsigned wanted = workers < MP_ROSTER_SLOTS ? workers : MP_ROSTER_SLOTS;
   r->newest++;
   r->boot_deaths = 0;
-  send_away(r, r->slot[0].coming, now);
+  mp_roster_send_away(r, r->slot[0].coming, now);
   r->slot[0].due_ms = 0;
   if (r->stage == MP_STAGE_BOOTING) {
     adopt_generation(r, r->newest, wanted);
@@ -299,7 +180,7 @@ static void reload(struct mp_roster *r, unsigned workers, uint64_t now) {
 static void rest(struct mp_roster *r, uint64_t now) {
   if (r->stage != MP_STAGE_RUNNING) return;
   if (r->probing) {
-    send_away(r, r->slot[0].coming, now);
+    mp_roster_send_away(r, r->slot[0].coming, now);
     drop_generation(r);
   }
   r->resting = true;
@@ -311,10 +192,10 @@ static void shed(struct mp_roster *r, uint64_t now) {
   for (unsigned i = 0; i < MP_ROSTER_SLOTS; i++) {
     struct mp_slot *slot = &r->slot[i];
     if (i < r->wanted && !r->resting) continue;
-    bool probe = slot->coming != NONE && r->probing && r->seat[slot->coming].generation == r->probing;
-    if (!probe) send_away(r, slot->coming, now);
-    send_away(r, slot->serving, now);
-    slot->tries = 0;
+    bool probe = slot->coming != MP_NONE && r->probing && r->seat[slot->coming].generation == r->probing;
+    if (!probe) mp_roster_send_away(r, slot->coming, now);
+    mp_roster_send_away(r, slot->serving, now);
+    slot->tries = slot->swollen = 0;
     slot->due_ms = 0;
   }
 }
@@ -322,32 +203,38 @@ static void shed(struct mp_roster *r, uint64_t now) {
 static void fill_empty(struct mp_roster *r, uint64_t now) {
   if (r->resting) return;
   for (unsigned i = 0; i < r->wanted; i++)
-    if (r->slot[i].serving == NONE && may_start(r, i, now) && !(i == 0 && r->probing)) start(r, i, r->generation, now);
+    if (r->slot[i].serving == MP_NONE && may_start(r, i, now) && !(i == 0 && r->probing))
+      start(r, i, r->generation, now);
 }
 
 static bool is_old(const struct mp_roster *r, unsigned slot) {
   int seat = r->slot[slot].serving;
-  return seat != NONE && r->seat[seat].generation != r->generation;
+  return seat != MP_NONE && r->seat[seat].generation != r->generation;
+}
+
+static bool renew_first(struct mp_roster *r, bool (*due)(const struct mp_roster *, unsigned), uint64_t now) {
+  for (unsigned i = 0; i < r->wanted; i++) {
+    if (!due(r, i) || !may_start(r, i, now)) continue;
+    start(r, i, r->generation, now);
+    return true;
+  }
+  return false;
 }
 
 /* One successor at a time; the others keep serving. */
 static void renew_one(struct mp_roster *r, uint64_t now) {
   if (r->probing || r->resting) return;
   for (unsigned i = 0; i < r->wanted; i++)
-    if (is_old(r, i) && r->slot[i].coming != NONE) return;
-  for (unsigned i = 0; i < r->wanted; i++)
-    if (is_old(r, i) && may_start(r, i, now)) {
-      start(r, i, r->generation, now);
-      return;
-    }
+    if (r->slot[i].serving != MP_NONE && r->slot[i].coming != MP_NONE) return;
+  if (!renew_first(r, is_old, now)) renew_first(r, mp_roster_wants_successor, now);
 }
 
 static void tell_reloaded(struct mp_roster *r) {
   if (!r->reloading || r->probing || r->resting) return;
   for (unsigned i = 0; i < r->wanted; i++)
-    if (r->slot[i].serving == NONE || is_old(r, i)) return;
+    if (r->slot[i].serving == MP_NONE || is_old(r, i)) return;
   r->reloading = r->mixed = false;
-  say(r, MP_FACT_RELOADED)->generation = r->generation;
+  mp_roster_say(r, MP_FACT_RELOADED)->generation = r->generation;
 }
 
 static void settle(struct mp_roster *r, uint64_t now) {
@@ -361,7 +248,7 @@ static void settle(struct mp_roster *r, uint64_t now) {
     tell_reloaded(r);
   } else if (r->stage == MP_STAGE_STOPPING && living(r) == 0) {
     r->stage = MP_STAGE_OVER;
-    act(r, MP_ACTION_EXIT)->code = r->exit_code;
+    mp_roster_act(r, MP_ACTION_EXIT)->code = r->exit_code;
   }
 }
 
@@ -374,46 +261,64 @@ static void set_alarm(struct mp_roster *r, uint64_t now) {
   uint64_t next = 0;
   for (unsigned i = 0; i < MP_ROSTER_SEATS; i++) {
     if (r->seat[i].state == MP_SEAT_FREE) continue;
-    sooner(&next, r->seat[i].due_ms);
-    sooner(&next, hung_at(&r->seat[i]));
+    sooner(&next, mp_roster_end_at(&r->seat[i]));
+    sooner(&next, mp_roster_old_at(r, &r->seat[i]));
   }
   bool starts = r->stage == MP_STAGE_BOOTING || r->stage == MP_STAGE_RUNNING;
   for (unsigned i = 0; starts && i < r->wanted; i++)
-    if (r->slot[i].coming == NONE && r->slot[i].due_ms > now) sooner(&next, r->slot[i].due_ms);
-  act(r, MP_ACTION_WAKE)->ms = next;
+    if (r->slot[i].coming == MP_NONE && r->slot[i].due_ms > now) sooner(&next, r->slot[i].due_ms);
+  mp_roster_act(r, MP_ACTION_WAKE)->ms = next;
 }
 
+/* The first word of its own to a pool that leaves to another master is no second one yet. */
 static void stop(struct mp_roster *r, uint64_t now) {
-  stop_all(r, now, 0, r->stage == MP_STAGE_STOPPING ? halt : dismiss);
+  bool again = r->stage == MP_STAGE_STOPPING && !r->departing;
+  r->departing = false;
+  stop_all(r, now, 0, again ? mp_roster_halt : mp_roster_dismiss);
+}
+
+static void hand_over(struct mp_roster *r, uint64_t now) {
+  if (r->stage == MP_STAGE_STOPPING) return;
+  r->departing = true;
+  stop_all(r, now, 0, mp_roster_send_away);
 }
 
 static void hear(struct mp_roster *r, const struct mp_event *e, uint64_t now) {
   bool stopping = r->stage == MP_STAGE_STOPPING;
-  int seat = e->seat < MP_ROSTER_SEATS && r->seat[e->seat].state != MP_SEAT_FREE ? (int)e->seat : NONE;
+  int seat = e->seat < MP_ROSTER_SEATS && r->seat[e->seat].state != MP_SEAT_FREE ? (int)e->seat : MP_NONE;
   switch (e->kind) {
   case MP_EVENT_BEGIN:
   case MP_EVENT_TICK:
     break;
   case MP_EVENT_START_FAILED:
-    if (seat != NONE) start_failed(r, seat, now);
+    if (seat != MP_NONE) start_failed(r, seat, now);
     break;
   case MP_EVENT_READY:
-    if (seat != NONE) was_ready(r, seat, now);
+    if (seat != MP_NONE) was_ready(r, seat, now);
     break;
   case MP_EVENT_STUCK:
-    if (seat != NONE) was_stuck(r, seat, now);
+    if (seat != MP_NONE) mp_roster_was_stuck(r, seat, now);
     break;
   case MP_EVENT_BACK:
-    if (seat != NONE) was_back(r, seat);
+    if (seat != MP_NONE) mp_roster_was_back(r, seat);
+    break;
+  case MP_EVENT_SILENT:
+    if (seat != MP_NONE) mp_roster_was_silent(r, seat, e);
+    break;
+  case MP_EVENT_SPENT:
+    if (seat != MP_NONE) mp_roster_was_spent(r, seat, e, now);
     break;
   case MP_EVENT_ENDED:
-    if (seat != NONE) has_ended(r, seat, e, now);
+    if (seat != MP_NONE) has_ended(r, seat, e, now);
     break;
   case MP_EVENT_STOP:
     stop(r, now);
     break;
   case MP_EVENT_STOP_NOW:
-    stop_all(r, now, 0, halt);
+    stop_all(r, now, 0, mp_roster_halt);
+    break;
+  case MP_EVENT_HAND_OVER:
+    hand_over(r, now);
     break;
   case MP_EVENT_RELOAD:
     if (!stopping) reload(r, e->workers, now);
@@ -430,12 +335,23 @@ static void hear(struct mp_roster *r, const struct mp_event *e, uint64_t now) {
   }
 }
 
+bool mp_roster_manned(const struct mp_roster *r) {
+  if (r->stage != MP_STAGE_RUNNING) return false;
+  for (unsigned i = 0; i < r->wanted; i++)
+    if (r->slot[i].serving == MP_NONE && r->slot[i].tries == 0) return false;
+  return true;
+}
+
+bool mp_roster_reloads(const struct mp_roster *r) {
+  return r->probing || (r->reloading && !r->mixed && !r->resting);
+}
+
 unsigned mp_roster_take(struct mp_roster *r, const struct mp_event *event, uint64_t now_ms) {
   r->n_actions = 0;
   if (r->stage == MP_STAGE_OVER) return 0;
   hear(r, event, now_ms);
-  end_hung(r, now_ms);
-  end_overdue(r, now_ms);
+  mp_roster_end_late(r, now_ms);
+  mp_roster_see_ages(r, now_ms);
   settle(r, now_ms);
   set_alarm(r, now_ms);
   return r->n_actions;

@@ -59,24 +59,27 @@ static bool would_come(const struct mp_turn *turn) {
   return !task || (task->ticket == turn->wake.ticket && task->state == MP_TASK_PARKED);
 }
 
+struct mp_turn *mp_line_first(struct mp_line *line) {
+  MP_LIST_EACH(node, &line->waiting) {
+    struct mp_turn *turn = MP_CONTAINER(node, struct mp_turn, node);
+    if (would_come(turn)) return turn;
+  }
+  return NULL;
+}
+
 bool mp_line_waits(struct mp_line *line) {
-  MP_LIST_EACH(node, &line->waiting)
-  if (would_come(MP_CONTAINER(node, struct mp_turn, node))) return true;
-  return false;
+  return mp_line_first(line) != NULL;
 }
 
 struct mp_turn *mp_line_next(struct mp_line *line) {
-  MP_LIST_EACH(node, &line->waiting) {
-    struct mp_turn *turn = MP_CONTAINER(node, struct mp_turn, node);
-    if (!would_come(turn)) continue;
-    mp_list_unlink(node);
-    mp_list_append(&line->called, node);
-    line->n_waiting--;
-    turn->state = MP_TURN_CALLED;
-    if (mp_wake_armed(&turn->wake)) mp_wake_fire(&turn->wake);
-    return turn;
-  }
-  return NULL;
+  struct mp_turn *turn = mp_line_first(line);
+  if (!turn) return NULL;
+  mp_list_unlink(&turn->node);
+  mp_list_append(&line->called, &turn->node);
+  line->n_waiting--;
+  turn->state = MP_TURN_CALLED;
+  if (mp_wake_armed(&turn->wake)) mp_wake_fire(&turn->wake);
+  return turn;
 }
 
 void mp_line_dismiss(struct mp_line *line) {

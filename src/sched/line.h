@@ -39,6 +39,8 @@ struct mp_turn *mp_line_join(struct mp_line *line, struct mp_task *task, void *i
 
 /* Is anybody there who would come? */
 bool mp_line_waits(struct mp_line *line);
+/* The oldest turn that would come; NULL: nobody is there. */
+struct mp_turn *mp_line_first(struct mp_line *line);
 /* Calls the oldest turn: its task is woken. NULL when nobody is there. The caller may exchange its item until the task
  * runs, which is not before this function's caller has returned to the loop or to Lua. */
 struct mp_turn *mp_line_next(struct mp_line *line);

@@ -11,7 +11,7 @@ static struct mp_task_object *object_of(struct mp_waitable *waitable) {
 static int raise_failure(lua_State *L, struct mp_task_object *object, int index) {
   struct mp_task *waiting = object->sched->current;
   object->taken = true;
-  mp_list_unlink(&object->node);
+  mp_list_unlink(&object->untaken.node);
   mp_anchor_drop(L, object);
   if (object->lost) return luaL_error(L, "wait: the task's error was lost: out of memory");
   if (waiting) {
@@ -60,6 +60,15 @@ static const struct mp_waitable_ops task_ops = {
 
 /* ---- the object ---- */
 
+static void tell_untaken(struct mp_untaken *untaken, struct mp_scope *scope) {
+  struct mp_task_object *object = MP_CONTAINER(untaken, struct mp_task_object, untaken);
+  lua_State *L = object->sched->L;
+  mp_anchor_push(L, object);
+  mp_anchor_drop(L, object);
+  mp_report(object->sched, object, scope);
+  lua_pop(L, 1);
+}
+
 void mp_task_push(lua_State *L, struct mp_task *task) {
   if (task->object) {
     mp_anchor_push(L, mp_object_key(task));
@@ -75,7 +84,8 @@ void mp_task_push(lua_State *L, struct mp_task *task) {
   object->cancelled = task->cancel != MP_CANCEL_NONE;
   object->told = task->fault == MP_FAULT_HELD;
   mp_waitable_init(&object->end, &task_ops);
-  mp_list_init(&object->node);
+  mp_list_init(&object->untaken.node);
+  object->untaken.tell = tell_untaken;
   luaL_setmetatable(L, OBJECT_NAME);
   lua_pushvalue(L, -1);
   mp_anchor(L, mp_object_key(task));
@@ -163,7 +173,7 @@ static bool hold(lua_State *L) {
 /* Until the end of its scope it may still find somebody to take its error; at once there is nobody. */
 static void leave_untaken(struct mp_task_object *object, struct mp_scope *scope) {
   if (!scope->at_once && hold(object->sched->L))
-    mp_list_append(&scope->failed, &object->node);
+    mp_list_append(&scope->failed, &object->untaken.node);
   else
     mp_report(object->sched, object, scope);
 }

@@ -11,6 +11,12 @@
 struct mp_scope;
 struct mp_task_object;
 
+/* An error that nobody took yet: told when its scope is over, unless somebody takes it before. */
+struct mp_untaken {
+  struct mp_list node;
+  void (*tell)(struct mp_untaken *untaken, struct mp_scope *scope); /* unlinked before; once */
+};
+
 struct mp_member {
   struct mp_list node;
   struct mp_scope *scope;                   /* borrowed while joined; NULL outside */
@@ -23,7 +29,7 @@ struct mp_member {
 struct mp_scope {
   struct mp_list members;
   unsigned n_active;                       /* members without left_alone */
-  struct mp_list failed;                   /* task objects that failed and whose error nobody took yet */
+  struct mp_list failed;                   /* struct mp_untaken: oldest first */
   struct mp_scope *parent;                 /* borrowed: it outlives this one, which is a member of it; NULL: none */
   void (*on_over)(struct mp_scope *scope); /* once; may free the scope */
   /* A task of it has failed and nobody waited for it; its object is at the top of the state's main coroutine. It stays

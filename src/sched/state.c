@@ -122,13 +122,10 @@ void mp_report(struct mp_sched *sched, struct mp_task_object *object, struct mp_
   if (sched->on_unhandled) sched->on_unhandled(sched, sched->L, scope);
 }
 
-void mp_report_failed(struct mp_sched *sched, struct mp_scope *scope) {
+void mp_report_failed(struct mp_scope *scope) {
   struct mp_list *node;
   while ((node = mp_list_pop(&scope->failed))) {
-    struct mp_task_object *object = MP_CONTAINER(node, struct mp_task_object, node);
-    mp_anchor_push(sched->L, object);
-    mp_anchor_drop(sched->L, object);
-    mp_report(sched, object, scope);
-    lua_pop(sched->L, 1);
+    struct mp_untaken *untaken = MP_CONTAINER(node, struct mp_untaken, node);
+    untaken->tell(untaken, scope);
   }
 }

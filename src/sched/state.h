@@ -60,7 +60,7 @@ void mp_push_cancelled(lua_State *L);
 bool mp_is_cancelled(lua_State *L, int index);
 
 /* Reports what in `scope` failed without anybody taking it. */
-void mp_report_failed(struct mp_sched *sched, struct mp_scope *scope);
+void mp_report_failed(struct mp_scope *scope);
 
 /* Remembers that the error about to be raised in `task` is another's: the object of that other is at the top (popped).
  * If it is the error that ends `task`, the log shows both stacks. An object that was spawned nowhere stands for where

@@ -20,16 +20,16 @@ enum mp_fault { MP_FAULT_NONE, MP_FAULT_HELD, MP_FAULT_MEMORY };
 enum mp_cancel { MP_CANCEL_NONE, MP_CANCEL_ASKED, MP_CANCEL_RAISED };
 
 struct mp_task_object {
-  struct mp_waitable end; /* first: what waits find in a userdata */
-  struct mp_task *task;   /* borrowed; NULL once ended */
-  struct mp_list node;    /* in its scope's `failed` */
-  struct mp_sched *sched; /* borrowed */
-  const char *kind;       /* static: what its errors are reported as; NULL: "task" */
-  uint8_t outcome;        /* enum mp_outcome */
-  bool taken;             /* somebody was given the error */
-  bool lost;              /* there was no memory to keep its values or its error */
-  bool cancelled;         /* was asked to stop */
-  bool told;              /* its error stands in the log already: on_held */
+  struct mp_waitable end;    /* first: what waits find in a userdata */
+  struct mp_task *task;      /* borrowed; NULL once ended */
+  struct mp_untaken untaken; /* of its scope */
+  struct mp_sched *sched;    /* borrowed */
+  const char *kind;          /* static: what its errors are reported as; NULL: "task" */
+  uint8_t outcome;           /* enum mp_outcome */
+  bool taken;                /* somebody was given the error */
+  bool lost;                 /* there was no memory to keep its values or its error */
+  bool cancelled;            /* was asked to stop */
+  bool told;                 /* its error stands in the log already: on_held */
 };
 /* User values of the object: results (a table with n) or the error; the traceback; where spawned; reason; name. */
 enum {

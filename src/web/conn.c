@@ -24,6 +24,7 @@ void mp_conn_take(struct mp_conn *c, size_t n) {
 static void take_bytes(struct mp_conn *c, const char *bytes, size_t n) {
   c->fresh = false;
   if (c->due == MP_DUE_BODY) mp_conn_forget_due(c); /* the time between two pieces starts anew */
+  if (mp_conn_received(c, bytes, n)) return;
   if (mp_buf_len(&c->in) == 0)
     c->server->lent = (struct mp_lent){c, mp_slice(bytes, n)};
   else if (mp_buf_add(&c->in, bytes, n) < 0)
@@ -93,6 +94,15 @@ void mp_conn_flush(struct mp_conn *c) {
     if (queued) note_backlog(c, queued);
   }
   if (mp_buf_len(&c->stream.out) == 0) lend_back(c);
+}
+
+int mp_conn_send(struct mp_conn *c, struct mp_slice bytes) {
+  size_t before = mp_stream_queued(&c->stream);
+  int err = mp_stream_send(&c->stream, bytes);
+  size_t queued = mp_stream_queued(&c->stream);
+  if (queued && c->backlog && queued > before) c->unsent += (uint32_t)(queued - before);
+  if (queued) note_backlog(c, queued);
+  return err;
 }
 
 void mp_conn_moved(struct mp_conn *c) {
@@ -177,7 +187,8 @@ static void on_closed(struct mp_stream *stream) {
   mp_server_conn_closed(server);
 }
 
-static const struct mp_stream_ops stream_ops = {on_read, on_drained, on_broken, on_closed};
+static const struct mp_stream_ops stream_ops = {
+    .on_read = on_read, .lend = mp_conn_lend, .on_drained = on_drained, .on_broken = on_broken, .on_closed = on_closed};
 
 static void register_conn(struct mp_server *server, struct mp_conn *c) {
   mp_list_append(&server->conns, &c->node);

@@ -112,7 +112,7 @@ static inline void mp_conn_forget_due(struct mp_conn *conn) {
   conn->due_ms = 0;
 }
 
-/* There is an exchange whose answer has not ended: the room above holds it, or a file is on its way. */
+/* There is an exchange whose answer has not ended: the room above holds it, or the rest of it goes by itself. */
 static inline bool mp_conn_handling(const struct mp_conn *conn) {
   return conn->ex && !conn->ex->reply.ended && (!conn->ex->finished || conn->ex->sending);
 }
@@ -125,6 +125,13 @@ static inline struct mp_slice mp_conn_at_hand(const struct mp_conn *conn) {
 }
 void mp_conn_take(struct mp_conn *conn, size_t n);
 
+/* receive.c: bytes of a body that go straight where they are wanted. */
+char *mp_conn_lend(struct mp_stream *stream, size_t *room);
+bool mp_conn_received(struct mp_conn *conn, const char *bytes, size_t n); /* false: they lie elsewhere */
+
+/* Sends them behind what is queued, copying only what the kernel does not take. 0 or -ENOMEM, and nothing was sent. */
+int mp_conn_send(struct mp_conn *conn, struct mp_slice bytes);
+
 /* watch.c: what time and the kernel say about the client. */
 void mp_conn_arm(struct mp_conn *conn);       /* at the end of settle: sets all deadlines */
 void mp_conn_judge_eof(struct mp_conn *conn); /* half-closed or gone? */
@@ -135,7 +142,7 @@ struct mp_exchange *mp_exchange_borrow(struct mp_server *server); /* NULL: out o
 void mp_exchange_give_back(struct mp_exchange *ex);
 void mp_exchange_hold(struct mp_exchange *ex, const char *head, size_t len); /* its head in memory of its own */
 void mp_exchange_lose(struct mp_exchange *ex);                               /* on_gone, and the ends of its waits */
-void mp_exchange_file_sent(struct mp_exchange *ex);
+void mp_exchange_rest_sent(struct mp_exchange *ex);
 void mp_exchange_tell(struct mp_server *server);
 void mp_exchange_trim(struct mp_server *server, uint32_t keep);
 

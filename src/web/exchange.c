@@ -8,7 +8,8 @@
 enum {
   KEPT_MOST = 8 * 1024,    /* bytes of one recycled exchange's buffers, each */
   PACKED_KEPT = 64 * 1024, /* and of a server's buffer for packing */
-  BLOCK_LEAST = 1024
+  BLOCK_LEAST = 1024,
+  APART_LEAST = 8 * 1024 /* bytes of a body that is not copied behind its head */
 };
 
 /* ---- recycling ---- */
@@ -40,14 +41,14 @@ static void record(struct mp_exchange *ex, bool whole) {
 }
 
 static void stop_sending(struct mp_exchange *ex) {
-  mp_sending_free(ex->sending);
+  if (ex->sending) ex->sending->drop(ex->sending);
   ex->sending = NULL;
 }
 
 /* It is not freed here: who calls may still look at the flags. Trimming waits for the end of the turn. */
 void mp_exchange_give_back(struct mp_exchange *ex) {
   struct mp_server *server = ex->server;
-  if (ex->sending) record(ex, false); /* the client went away before the end of its file */
+  if (ex->sending) record(ex, false); /* the client went away before the end */
   stop_sending(ex);
   ex->conn = NULL;
   ex->next = server->free;
@@ -107,6 +108,7 @@ static void end_waits(struct mp_exchange *ex) {
 void mp_exchange_lose(struct mp_exchange *ex) {
   ex->gone = true;
   ex->conn = NULL;
+  ex->into = NULL;
   stop_sending(ex);
   record(ex, false);
   ex->server->ops->on_gone(ex);
@@ -324,15 +326,34 @@ static int may_begin(const struct mp_exchange *ex) {
   return err == 0 && ex->reply.head_sent ? -EALREADY : err;
 }
 
+/* A large body is sent from where it lies, with the head and what is queued before it. */
+static int send_apart(struct mp_exchange *ex, struct mp_slice body) {
+  struct mp_reply *reply = &ex->reply;
+  ssize_t len = mp_reply_pass(reply, body.len);
+  int err = len < 0 ? (int)len : mp_reply_end(reply, NULL); /* a known length has no end to be written */
+  if (err == 0 && len > 0) err = mp_conn_send(ex->conn, body);
+  if (err < 0) reply->ended = false; /* there is an answer to be cut */
+  return err;
+}
+
+static int put_whole(struct mp_exchange *ex, struct mp_buf *out, struct mp_slice body) {
+  int err = mp_reply_body(&ex->reply, out, body);
+  return err < 0 ? err : mp_reply_end(&ex->reply, out);
+}
+
 static int send_whole(struct mp_exchange *ex, struct mp_slice body) {
-  struct mp_buf *out = mp_conn_out(ex->conn);
+  struct mp_conn *c = ex->conn;
+  struct mp_buf *out = mp_conn_out(c);
   size_t before = mp_buf_len(out);
+  bool apart = body.len >= APART_LEAST && !c->backlog;
   int err = send_head(ex, body.len, true);
-  if (err == 0) err = mp_reply_body(&ex->reply, out, body);
-  if (err == 0) err = mp_reply_end(&ex->reply, out);
+  if (err == 0) err = apart ? send_apart(ex, body) : put_whole(ex, out, body);
   if (err < 0) return take_back(out, before, err);
   if (!ex->reply.bodiless) ex->body_sent = body.len;
-  appended(ex, before);
+  if (apart)
+    mp_conn_touch(c);
+  else
+    appended(ex, before);
   answered(ex);
   return 0;
 }
@@ -399,8 +420,8 @@ int mp_exchange_end(struct mp_exchange *ex) {
 }
 
 /* What is short sits in the socket already; the loop goes on with what is not. */
-int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending) {
-  int err = mp_exchange_head(ex, mp_sending_length(sending));
+int mp_exchange_send_rest(struct mp_exchange *ex, uint64_t length, struct mp_sending *sending) {
+  int err = mp_exchange_head(ex, length);
   if (err < 0) return err;
   sending->ex = ex;
   ex->sending = sending;
@@ -408,11 +429,13 @@ int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending) {
   return 0;
 }
 
-void mp_exchange_file_sent(struct mp_exchange *ex) {
+void mp_exchange_rest_sent(struct mp_exchange *ex) {
   struct mp_conn *c = ex->conn;
   stop_sending(ex);
-  int err = mp_reply_end(&ex->reply, mp_conn_out(c));
-  MP_CHECK(err == 0); /* all that was declared went out */
+  if (mp_reply_end(&ex->reply, mp_conn_out(c)) < 0) { /* no memory for the last chunk: all that was declared is out */
+    mp_conn_close(c);
+    return;
+  }
   answered(ex);
   if (ex->finished && ex->body_done) mp_conn_leave_exchange(c);
 }
@@ -445,7 +468,7 @@ static void end_answer(struct mp_exchange *ex, bool cut) {
   if (cut || mp_exchange_end(ex) < 0) cut_answer(ex);
 }
 
-/* The connection keeps an exchange whose file it still sends; and one whose body is not read, to know where it ends. */
+/* The connection keeps an exchange whose rest still goes; and one whose body is not read, to know where it ends. */
 static bool is_kept(const struct mp_exchange *ex) {
   const struct mp_conn *c = ex->conn;
   if (!c || c->ex != ex || c->stream.closing) return false;
@@ -462,6 +485,7 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   forget_told(ex);
   ex->finished = true;
   ex->call = NULL;
+  ex->into = NULL;
   ex->wants_body = ex->wants_room = false;
   if (server->current == ex && !(ex->sending && is_kept(ex))) server->current = NULL; /* else its head is needed on */
   server->n_held--;

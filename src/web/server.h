@@ -26,8 +26,9 @@ struct mp_exchange {
   struct mp_head head;
   struct mp_reply reply;
   struct mp_body body;
-  struct mp_sending *sending; /* owned: the file that the rest of the answer is; else NULL */
+  struct mp_sending *sending; /* owned: the rest of the answer, which goes by itself; else NULL */
   void *call;                 /* of the room above; borrowed */
+  struct mp_buf *into;        /* borrowed until the exchange is finished: see mp_exchange_receive_into; else NULL */
   char *block;                /* owned: the head's bytes once the handler outlives the read callback; else NULL */
   uint32_t block_cap;
   uint64_t started_ms;
@@ -136,6 +137,11 @@ void mp_server_deinit(struct mp_server *server); /* after on_drained */
  * the client waits for it. */
 enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece, struct mp_refusal *why);
 
+/* After an MP_MORE with an empty piece, for a body of known length: what still comes of it is put into `into`, straight
+ * from the socket, and on_readable comes when all of it is there (or nothing more will come). False: out of memory, or
+ * no such body. */
+bool mp_exchange_receive_into(struct mp_exchange *ex, struct mp_buf *into);
+
 /* Before the head is out, set status and fields on ex->reply with mp_reply_*. All of these: 0 or -errno: -EPIPE the
  * client is gone, -EALREADY the answer has ended (or its head is out), -EMSGSIZE as in reply.h, -ENOMEM. */
 int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body);       /* head, whole body, end */
@@ -144,9 +150,10 @@ int mp_exchange_head(struct mp_exchange *ex, uint64_t length);            /* hea
 int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece);     /* head first when it is not out */
 int mp_exchange_end(struct mp_exchange *ex);                              /* head first when it is not out */
 
-/* The head, and then a file (see sending.h): taken over unless this fails. The answer counts as ended from now on, and
- * is when the file has been sent; the exchange may be finished before that. */
-int mp_exchange_send_file(struct mp_exchange *ex, struct mp_sending *sending);
+/* The head, and then what goes by itself (see sending.h): taken over unless this fails. `length` as of mp_reply_head.
+ * The answer counts as ended from now on, and is when all of it has been sent; the exchange may be finished before
+ * that. */
+int mp_exchange_send_rest(struct mp_exchange *ex, uint64_t length, struct mp_sending *sending);
 
 /* Nothing more may be written: the answer has ended, or ends by itself. */
 static inline bool mp_exchange_is_over(const struct mp_exchange *ex) {

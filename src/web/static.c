@@ -6,7 +6,7 @@
 #include "http/url.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <sys/random.h>
+#include <stdio.h>
 
 /* ---- paths ---- */
 
@@ -206,7 +206,9 @@ static int add_description(const struct mp_static *plan, struct mp_reply *reply,
 
 static int add_range(const struct mp_static *plan, struct mp_reply *reply) {
   char value[80];
-  struct mp_range r = plan->ranges.at[0];
+  struct mp_ranges ranges = plan->ranges;
+  struct mp_range r = {0, 0};
+  (void)mp_ranges_next(&ranges, &r);
   int n =
       snprintf(value, sizeof value, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, r.first, r.first + r.len - 1, plan->size);
   return mp_reply_set(reply, MP_SLICE("Content-Range"), mp_slice(value, (size_t)n));
@@ -226,8 +228,7 @@ static int add_fields(const struct mp_static *plan, struct mp_exchange *ex, cons
   remove_others(reply);
   if (reply->status == 200 || reply->status == 206 || reply->status == 304)
     err = mp_reply_add_line(reply, validators_of(plan->asset, plan->form, ex->server->date.at));
-  if (err == 0 && (reply->status == 200 || reply->status == 206))
-    err = mp_reply_add_line(reply, MP_SLICE("Accept-Ranges: bytes\r\n"));
+  if (err == 0 && reply->status == 200) err = mp_reply_add_line(reply, MP_SLICE("Accept-Ranges: bytes\r\n"));
   if (err == 0) err = add_cache_control(reply, o->max_age_s);
   if (err == 0) err = add_vary(reply, plan->asset);
   if (err == 0 && reply->status != 304) err = add_description(plan, reply, o);
@@ -237,16 +238,9 @@ static int add_fields(const struct mp_static *plan, struct mp_exchange *ex, cons
 
 /* ---- what to send ---- */
 
-/* RFC 9110 14.2: only of GET; what came twice is none. */
+/* RFC 9110 14.2: only of GET. */
 static const struct mp_field *range_of(const struct mp_head *head) {
-  const struct mp_field *found = NULL;
-  if (!mp_slice_is(head->method, MP_SLICE("GET"))) return NULL;
-  for (unsigned i = 0; i < head->n_fields; i++) {
-    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("Range"))) continue;
-    if (found) return NULL;
-    found = &head->fields[i];
-  }
-  return found;
+  return mp_slice_is(head->method, MP_SLICE("GET")) ? mp_head_field(head, MP_SLICE("Range")) : NULL;
 }
 
 static bool only_reads(const struct mp_head *head) {
@@ -261,7 +255,7 @@ static int judge(struct mp_static *plan, const struct mp_head *head) {
   const struct mp_field *range = status ? NULL : range_of(head);
   if (!range || !mp_conditional_range(head, &now)) return status ? status : 200;
   int n = mp_ranges_read(&plan->ranges, range->value, plan->size);
-  plan->ranges.n = n > 0 ? (unsigned)n : 0;
+  if (n <= 0) plan->ranges = (struct mp_ranges){0};
   if (n == -ERANGE) return 416;
   return n > 0 ? 206 : 200;
 }
@@ -276,7 +270,7 @@ int mp_static_prepare(struct mp_static *plan, struct mp_exchange *ex, struct mp_
   struct mp_slice path = mp_slice(asset->path, strlen(asset->path));
   int err = 0;
   plan->asset = asset;
-  plan->ranges.n = 0;
+  plan->ranges = (struct mp_ranges){0};
   plan->form = choose_form(&ex->head, asset);
   plan->size = asset->forms[plan->form].size;
   plan->type = options->type.len ? options->type : mp_mime_type(path);
@@ -291,67 +285,7 @@ int mp_static_prepare(struct mp_static *plan, struct mp_exchange *ex, struct mp_
   return err < 0 ? err : refused ? status : 0;
 }
 
-/* ---- several ranges (RFC 9110 14.6) ---- */
-
-struct lines {
-  struct mp_buf *text;
-  uint32_t *ends; /* of the line before each part, and of the closing one */
-};
-
-static void make_boundary(char out[20]) {
-  static const char hex[] = "0123456789abcdef";
-  unsigned char bits[9] = {0};
-  if (getrandom(bits, sizeof bits, GRND_NONBLOCK) < 0)
-    memcpy(bits, &(uint64_t){(uintptr_t)out ^ 0x9e3779b97f4a7c15u}, 8);
-  for (int i = 0; i < 9; i++) out[2 * i] = hex[bits[i] >> 4], out[2 * i + 1] = hex[bits[i] & 15];
-  out[18] = '\0';
-}
-
-static int make_lines(const struct mp_static *plan, const char *boundary, struct lines lines) {
-  int err = 0;
-  for (unsigned i = 0; err == 0 && i < plan->ranges.n; i++) {
-    struct mp_range r = plan->ranges.at[i];
-    err = mp_buf_addf(lines.text,
-                      "\r\n--%s\r\nContent-Type: %.*s\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64
-                      "\r\n\r\n",
-                      boundary, (int)plan->type.len, plan->type.at, r.first, r.first + r.len - 1, plan->size);
-    lines.ends[i] = (uint32_t)mp_buf_len(lines.text);
-  }
-  if (err == 0) err = mp_buf_addf(lines.text, "\r\n--%s--\r\n", boundary);
-  lines.ends[plan->ranges.n] = (uint32_t)mp_buf_len(lines.text);
-  return err;
-}
-
-static int announce_parts(struct mp_reply *reply, const char *boundary) {
-  char value[64];
-  int n = snprintf(value, sizeof value, "multipart/byteranges; boundary=%s", boundary);
-  return mp_reply_set(reply, MP_SLICE("Content-Type"), mp_slice(value, (size_t)n));
-}
-
 /* ---- sending ---- */
-
-/* `lines.text` is empty for one range. */
-static int send_parts(struct mp_exchange *ex, const struct mp_static *plan, struct mp_slice content,
-                      struct lines lines) {
-  struct mp_buf body = {0};
-  unsigned n = plan->ranges.n;
-  int err = 0;
-  for (unsigned i = 0; err == 0 && i <= n; i++) {
-    uint32_t from = i ? lines.ends[i - 1] : 0;
-    err = mp_buf_add(&body, mp_buf_at(lines.text) + from, lines.ends[i] - from);
-    if (err == 0 && i < n) err = mp_buf_add(&body, content.at + plan->ranges.at[i].first, plan->ranges.at[i].len);
-  }
-  if (err == 0) err = mp_exchange_send_as_is(ex, mp_buf_slice(&body));
-  mp_buf_free(&body);
-  return err;
-}
-
-static int send_held(struct mp_exchange *ex, const struct mp_static *plan, struct mp_slice content,
-                     struct lines lines) {
-  if (plan->ranges.n > 1) return send_parts(ex, plan, content, lines);
-  if (plan->ranges.n == 1) content = mp_slice(content.at + plan->ranges.at[0].first, plan->ranges.at[0].len);
-  return mp_exchange_send_as_is(ex, content);
-}
 
 /* The head alone, with the length that GET would have. */
 static int send_no_body(struct mp_exchange *ex, uint64_t size) {
@@ -359,37 +293,17 @@ static int send_no_body(struct mp_exchange *ex, uint64_t size) {
   return err < 0 ? err : mp_exchange_end(ex);
 }
 
-static int send_from_file(struct mp_exchange *ex, struct mp_static *plan) {
-  struct mp_sending *s = mp_sending_new(plan->asset, plan->form);
-  char boundary[20];
-  int err = 0;
-  if (!s) return -ENOMEM;
-  plan->asset = NULL;
-  s->parts = plan->ranges;
-  if (plan->ranges.n == 0) s->parts = (struct mp_ranges){.at = {{0, plan->size}}, .n = 1};
-  if (plan->ranges.n > 1) {
-    make_boundary(boundary);
-    err = make_lines(plan, boundary, (struct lines){&s->lines, s->line_end});
-    if (err == 0) err = announce_parts(&ex->reply, boundary);
-  }
-  if (err == 0) err = mp_exchange_send_file(ex, s);
-  if (err < 0) mp_sending_free(s);
-  return err;
+/* Held in memory: all of it, or one part. */
+static int send_held(struct mp_exchange *ex, const struct mp_static *plan, struct mp_slice content) {
+  struct mp_ranges ranges = plan->ranges;
+  struct mp_range r;
+  if (mp_ranges_next(&ranges, &r)) content = mp_slice(content.at + r.first, r.len);
+  return mp_exchange_send_as_is(ex, content);
 }
 
-static int send_from_memory(struct mp_exchange *ex, const struct mp_static *plan, struct mp_slice content) {
-  struct mp_buf text = {0};
-  uint32_t ends[MP_RANGES + 1];
-  struct lines lines = {&text, ends};
-  char boundary[20];
-  int err = 0;
-  if (plan->ranges.n > 1) {
-    make_boundary(boundary);
-    err = make_lines(plan, boundary, lines);
-    if (err == 0) err = announce_parts(&ex->reply, boundary);
-  }
-  if (err == 0) err = send_held(ex, plan, content, lines);
-  mp_buf_free(&text);
+static int send_parts(struct mp_exchange *ex, struct mp_static *plan) {
+  int err = mp_parts_send(ex, plan->asset, plan->form, &plan->ranges, plan->type);
+  if (err == 0) plan->asset = NULL;
   return err;
 }
 
@@ -400,10 +314,10 @@ int mp_static_send(struct mp_static *plan, struct mp_exchange *ex) {
     err = send_no_body(ex, plan->size);
   } else {
     if (plan->size <= MP_SOURCE_SMALL) content = mp_asset_content(plan->asset, plan->form);
-    if (content.at || plan->size == 0)
-      err = send_from_memory(ex, plan, content.at ? content : MP_SLICE(""));
+    if ((content.at && plan->ranges.n < 2) || plan->size == 0)
+      err = send_held(ex, plan, content.at ? content : MP_SLICE(""));
     else
-      err = send_from_file(ex, plan);
+      err = send_parts(ex, plan);
   }
   mp_static_drop(plan);
   return err;

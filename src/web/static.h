@@ -9,7 +9,7 @@
 #ifndef MP_WEB_STATIC_H
 #define MP_WEB_STATIC_H
 
-#include "web/sending.h"
+#include "web/parts.h"
 
 /* The path below a folder that a part of a target (as sent, without its query) means: decoded, no leading "/". 0; or
  * -ENOENT for what no file is served under: an empty, "." or ".." segment, one with "/", "\\", NUL or a control byte in
@@ -33,7 +33,7 @@ struct mp_static_options {
 struct mp_static {
   struct mp_asset *asset; /* owned reference */
   enum mp_file_form form;
-  struct mp_ranges ranges; /* to be sent; n == 0: all */
+  struct mp_ranges ranges; /* to be sent, borrowed from the request; n == 0: all */
   struct mp_slice type;    /* borrowed from the options, or static */
   uint64_t size;           /* of the file in that form */
 };

@@ -49,6 +49,7 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->refused = (struct mp_refusal){0};
   ex->call = NULL;
   ex->sending = NULL;
+  ex->into = NULL;
   ex->peer = (struct mp_client){.address = c->peer, .secure = c->secure};
   ex->body_sent = ex->told_status = 0;
   ex->recorded = false;
@@ -159,7 +160,8 @@ static void throw_away(struct mp_conn *c) {
 static bool offer_body(struct mp_conn *c) {
   struct mp_exchange *ex = c->ex;
   if (!ex->wants_body) return false;
-  if (mp_conn_at_hand(c).len == 0 && !c->saw_eof && !c->late) return false;
+  bool whole = ex->into && ex->body_done;
+  if (mp_conn_at_hand(c).len == 0 && !whole && !c->saw_eof && !c->late) return false;
   ex->wants_body = false;
   c->server->ops->on_readable(ex);
   return true;
@@ -223,15 +225,15 @@ static bool offer_room(struct mp_conn *c) {
   return true;
 }
 
-/* A slice of the file that is the rest of an answer. True: that has ended with it. */
-static bool push_file(struct mp_conn *c) {
+/* A slice of the rest of an answer that goes by itself. True: it has ended with that. */
+static bool push_rest(struct mp_conn *c) {
   struct mp_exchange *ex = c->ex;
   if (c->stream.closing || !ex || !ex->sending || mp_stream_queued(&c->stream)) return false;
-  if (mp_sending_step(ex->sending)) {
-    mp_exchange_file_sent(ex);
+  if (ex->sending->step(ex->sending)) {
+    mp_exchange_rest_sent(ex);
     return true;
   }
-  if (!c->stream.closing && !ex->sending->warming && mp_stream_queued(&c->stream) == 0) c->again = true;
+  if (!c->stream.closing && !ex->sending->waits && mp_stream_queued(&c->stream) == 0) c->again = true;
   return false;
 }
 
@@ -304,7 +306,7 @@ void mp_conn_settle(struct mp_conn *c) {
     mp_conn_flush(c);
     if (c->ex && c->ex->wants_room && !c->backlog) c->again = true; /* others' turn first */
   }
-  if (push_file(c)) {
+  if (push_rest(c)) {
     work(c);
     mp_conn_flush(c);
     if (c->ex && c->ex->sending) c->again = true;

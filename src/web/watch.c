@@ -146,7 +146,7 @@ static void set_due(struct mp_conn *c) {
 
 /* A file is fetched from a disk: the client waits for us. */
 static bool is_warming(const struct mp_conn *c) {
-  return c->ex && c->ex->sending && c->ex->sending->warming;
+  return c->ex && c->ex->sending && c->ex->sending->waits;
 }
 
 static void check_progress(struct mp_conn *c) {

@@ -1,6 +1,7 @@
 #include "worker/worker.h"
 #include "api/hold.h"
 #include "api/open.h"
+#include "base/commons.h"
 #include "base/err.h"
 #include "base/lines.h"
 #include "base/shm.h"
@@ -11,8 +12,10 @@
 #include "worker/share.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,10 +38,12 @@ struct worker {
   struct mp_shm *shm;       /* owned */
   struct mp_shm_slot *slot; /* borrowed from shm */
   struct mp_share share;
+  struct mp_commons commons;
   struct mp_timer look;     /* is the drain over? */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_watchdog watchdog;
   struct mp_soon leave;
+  uint64_t enough; /* requests: then a successor is asked for */
   uint32_t n_accepted;
   enum stage stage;
   bool has_server, server_drained, app_stopped, control_closed;
@@ -65,9 +70,18 @@ static void publish_counts(struct worker *w) {
   PUBLISH(connections, w->server.n_conns);
 }
 
+/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time.
+ */
+static void say_spent(struct worker *w) {
+  char word[40];
+  int n = snprintf(word, sizeof word, "spent %llu\n", (unsigned long long)w->server.n_requests);
+  if (send(w->setup->control_fd, word, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n) w->enough = UINT64_MAX;
+}
+
 static void on_sleep(struct mp_loop *loop) {
   struct worker *w = MP_CONTAINER(loop, struct worker, loop);
   if (w->has_server) publish_counts(w);
+  if (w->server.n_requests >= w->enough) say_spent(w);
   PUBLISH(busy_since_ms, 0);
 }
 
@@ -75,8 +89,6 @@ static void on_sleep(struct mp_loop *loop) {
 static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   struct worker *w = MP_CONTAINER(server, struct worker, server);
   PUBLISH(in_flight, server->n_held);
-  if (!atomic_load_explicit(&w->slot->busy_since_ms, memory_order_relaxed))
-    PUBLISH(busy_since_ms, mp_loop_now(&w->loop));
   mp_api_server_ops.on_request(server, ex);
 }
 
@@ -316,6 +328,7 @@ static int open_api(struct worker *w) {
   struct mp_api_setup setup = {.loop = &w->loop,
                                .log = w->log,
                                .config = w->setup->config,
+                               .commons = &w->commons,
                                .worker = w->setup->slot + 1,
                                .generation = w->setup->generation,
                                .ctx = w,
@@ -334,18 +347,29 @@ static int open_signals(struct worker *w) {
   return mp_signal_open(&w->term, &w->loop, SIGTERM, on_term);
 }
 
+/* Workers that were started together do not leave together. */
+static uint64_t enough_requests(const struct mp_config *config) {
+  uint64_t bits = 0;
+  if (!config->max_requests) return UINT64_MAX;
+  if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != sizeof bits) bits = (uint64_t)getpid() * 0x9e3779b97f4a7c15u;
+  return config->max_requests + (bits >> 16) % (config->max_requests_jitter + UINT64_C(1));
+}
+
 static int open_page(struct worker *w) {
   w->shm = mp_shm_map(w->setup->shm_fd);
   if (!w->shm) return -errno;
   if (w->setup->seat >= w->shm->slots) return -ERANGE;
   w->slot = &w->shm->slot[w->setup->seat];
-  return mp_share_init(&w->share, w->shm, w->setup->seat);
+  int err = mp_share_init(&w->share, w->shm, w->setup->seat);
+  return err < 0 ? err : mp_commons_open(&w->commons, w->setup->commons_fd, w->setup->bell_fd, w->setup->seat);
 }
 
 static int open_loop(struct worker *w) {
   int err = mp_loop_init(&w->loop, w->log);
   if (err < 0) return err;
   mp_soon_init(&w->leave, leave);
+  w->enough = enough_requests(w->setup->config);
+  w->loop.busy_since_ms = &w->slot->busy_since_ms;
   w->loop.on_sleep = on_sleep;
   w->control_closed = true; /* nothing to close yet */
   return 0;
@@ -391,6 +415,7 @@ static uint32_t watch_ms(double seconds) {
 static int open_watchdog(struct worker *w) {
   const struct mp_config *config = w->setup->config;
   w->watchdog.hold = mp_api_hold(w->api);
+  w->watchdog.hold->moved_ms = &w->slot->moved_ms;
   w->watchdog.watch.slow_ms = watch_ms(config->slow_callback);
   w->watchdog.watch.over_ms = watch_ms(config->timeout);
   w->watchdog.ctx = w;
@@ -404,6 +429,8 @@ static int serve(struct worker *w) {
   if (code != 0) return code;
   mp_api_start(w->api);
   mp_loop_run(&w->loop);
+  w->loop.busy_since_ms = NULL; /* what is left to do has the time that leaving has */
+  PUBLISH(busy_since_ms, 0);
   return w->exit_code;
 }
 
@@ -423,7 +450,7 @@ static void close_all(struct worker *w) {
   mp_share_deinit(&w->share);
   w->loop.on_sleep = NULL;
   mp_loop_deinit(&w->loop);
-  mp_shm_unmap(w->shm);
+  mp_shm_unmap(w->shm); /* the commons stay until the process has ended: a thread left behind may look there */
 }
 
 /* The guardian ends this process when the master dies; one that was stopped must first run again to see it. */
@@ -464,11 +491,17 @@ static void ignore_event(void *ctx) {
 
 int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct mp_buf *why) {
   struct mp_loop loop;
+  struct mp_commons commons;
   mp_signal_begin();
-  if (mp_loop_init(&loop, log) < 0) return INTERNAL;
+  if (mp_commons_private(&commons, config->shared_memory) < 0) return INTERNAL;
+  if (mp_loop_init(&loop, log) < 0) {
+    mp_commons_close(&commons);
+    return INTERNAL;
+  }
   struct mp_api_setup setup = {.loop = &loop,
                                .log = log,
                                .config = config,
+                               .commons = &commons,
                                .worker = 1,
                                .generation = 1,
                                .on_started = ignore_started,
@@ -479,5 +512,6 @@ int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct m
   if (api && mp_api_load(api, why) < 0) code = APP_FAILED;
   if (api) mp_api_close(api);
   mp_loop_deinit(&loop);
+  mp_commons_close(&commons);
   return code;
 }
