@@ -185,6 +185,18 @@ describe("a server started by root", function()
     s:stop()
   end)
 
+  it("hands no umask on at an upgrade but the one it was started with", function()
+    local conf = { ["moonpool.conf.lua"] = "workers = 1\numask = '031'\n" }
+    s = server.start { app = app, bare = true, args = { "--listen", "127.0.0.1:0" }, files = conf }
+    assert.are.same({ "0031", "0031" }, { proc.field(s.pid, "Umask"), worker_facts().umask })
+    server.write_file(s.folder .. "/moonpool.conf.lua", "workers = 1\n")
+    s:signal "USR2"
+    s:follow()
+    local own = proc.field(host.pid(), "Umask")
+    assert.are.same({ own, own }, { proc.field(s.pid, "Umask"), worker_facts().umask })
+    s:stop()
+  end)
+
   it("opens its logs with the rights of the user, at the start and at USR1", function()
     local folder = assert(host.tempdir())
     local log = folder .. "/error.log"

@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_ANSWER = 65536, PATIENCE_MS = 10000, MOST_TOLD = 1000, PAUSE_MS = 10 };
+enum { MOST_CLIENTS = 10000, MOST_ANSWER = 65536, PATIENCE_MS = 10000, MOST_TOLD = 1000, PAUSE_MS = 10 };
 
 struct client {
   bool keeps, answered;
@@ -33,7 +33,8 @@ struct client {
 };
 
 struct rush {
-  int n, port;
+  int port;
+  unsigned n;
   const char *path;
   struct pollfd *fds;     /* owned: fd -1: no connection. events 0: a connection that waits for its next request */
   struct client *clients; /* owned */
@@ -54,12 +55,12 @@ static uint64_t clock_ms(void) {
   return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static void hang_up(struct rush *r, int i) {
+static void hang_up(struct rush *r, unsigned i) {
   if (r->fds[i].fd >= 0) close(r->fds[i].fd);
   r->fds[i] = (struct pollfd){.fd = -1};
 }
 
-static void fails(struct rush *r, int i, const char *what, int err) {
+static void fails(struct rush *r, unsigned i, const char *what, int err) {
   if (r->failed++ < MOST_TOLD)
     printf("failure at_ms=%llu %s: %s, %s\n", (unsigned long long)clock_ms(), r->clients[i].keeps ? "keep" : "once",
            what, err ? strerror(err) : "-");
@@ -67,7 +68,7 @@ static void fails(struct rush *r, int i, const char *what, int err) {
   hang_up(r, i);
 }
 
-static void dial(struct rush *r, int i) {
+static void dial(struct rush *r, unsigned i) {
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)r->port)};
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
   at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -81,7 +82,7 @@ static void dial(struct rush *r, int i) {
   if (connect(fd, (struct sockaddr *)&at, sizeof at) < 0 && errno != EINPROGRESS) fails(r, i, "connect", errno);
 }
 
-static void ask(struct rush *r, int i) {
+static void ask(struct rush *r, unsigned i) {
   char text[512];
   struct client *c = &r->clients[i];
   int n = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: rush\r\n%s\r\n", r->path,
@@ -92,7 +93,7 @@ static void ask(struct rush *r, int i) {
   if (send(r->fds[i].fd, text, (size_t)n, MSG_NOSIGNAL) != n) fails(r, i, "send", errno);
 }
 
-static void begin(struct rush *r, int i) {
+static void begin(struct rush *r, unsigned i) {
   if (r->fds[i].fd < 0)
     dial(r, i);
   else
@@ -109,7 +110,7 @@ static const char *field(const char *head, const char *name) {
   return NULL;
 }
 
-static void has_answer(struct rush *r, int i, const char *head) {
+static void has_answer(struct rush *r, unsigned i, const char *head) {
   struct client *c = &r->clients[i];
   const char *connection = field(head, "connection");
   if (strncmp(head, "HTTP/1.1 200 ", 13) != 0) {
@@ -122,7 +123,7 @@ static void has_answer(struct rush *r, int i, const char *head) {
   if (!c->keeps || (connection && strncasecmp(connection, "close", 5) == 0)) hang_up(r, i);
 }
 
-static void judge(struct rush *r, int i) {
+static void judge(struct rush *r, unsigned i) {
   struct client *c = &r->clients[i];
   c->answer[c->len] = '\0';
   char *end = strstr(c->answer, "\r\n\r\n");
@@ -134,7 +135,7 @@ static void judge(struct rush *r, int i) {
   has_answer(r, i, c->answer);
 }
 
-static void hear(struct rush *r, int i) {
+static void hear(struct rush *r, unsigned i) {
   struct client *c = &r->clients[i];
   ssize_t n = recv(r->fds[i].fd, c->answer + c->len, MOST_ANSWER - c->len, 0);
   if (n < 0 && errno == EAGAIN) return;
@@ -146,7 +147,7 @@ static void hear(struct rush *r, int i) {
   judge(r, i);
 }
 
-static void connected(struct rush *r, int i) {
+static void connected(struct rush *r, unsigned i) {
   int err = 0;
   socklen_t len = sizeof err;
   getsockopt(r->fds[i].fd, SOL_SOCKET, SO_ERROR, &err, &len);
@@ -157,7 +158,7 @@ static void connected(struct rush *r, int i) {
 }
 
 /* A kept connection that the server has closed while it waited for nothing is no failure. */
-static void serve(struct rush *r, int i) {
+static void serve(struct rush *r, unsigned i) {
   struct pollfd *p = &r->fds[i];
   if (p->events & POLLOUT && p->revents)
     connected(r, i);
@@ -167,7 +168,7 @@ static void serve(struct rush *r, int i) {
     hang_up(r, i);
 }
 
-static void look_after(struct rush *r, int i, uint64_t now) {
+static void look_after(struct rush *r, unsigned i, uint64_t now) {
   if (r->fds[i].fd >= 0 && r->fds[i].events && now > r->clients[i].since_ms + PATIENCE_MS)
     fails(r, i, "no answer in time", 0);
   bool waits = r->fds[i].fd < 0 || !r->fds[i].events;
@@ -175,14 +176,14 @@ static void look_after(struct rush *r, int i, uint64_t now) {
 }
 
 static bool all_answered(const struct rush *r) {
-  for (int i = 0; i < r->n; i++)
+  for (unsigned i = 0; i < r->n; i++)
     if (!r->clients[i].answered) return false;
   return true;
 }
 
 static bool is_over(struct rush *r) {
   if (!r->closing) return false;
-  for (int i = 0; i < r->n; i++)
+  for (unsigned i = 0; i < r->n; i++)
     if (r->fds[i].fd >= 0 && r->fds[i].events) return false;
   return true;
 }
@@ -192,9 +193,9 @@ static void run(struct rush *r, uint64_t until_ms) {
   do {
     uint64_t now = clock_ms();
     r->closing = told_to_end || now >= until_ms;
-    for (int i = 0; i < r->n; i++) look_after(r, i, now);
-    if (poll(r->fds, (nfds_t)r->n, PAUSE_MS) > 0)
-      for (int i = 0; i < r->n; i++) serve(r, i);
+    for (unsigned i = 0; i < r->n; i++) look_after(r, i, now);
+    if (poll(r->fds, r->n, PAUSE_MS) > 0)
+      for (unsigned i = 0; i < r->n; i++) serve(r, i);
     if (!began && all_answered(r)) began = printf("began\n") > 0;
   } while (!is_over(r));
 }
@@ -202,14 +203,14 @@ static void run(struct rush *r, uint64_t until_ms) {
 int main(int argc, char **argv) {
   if (argc != 6) return 2;
   int keep = atoi(argv[1]), once = atoi(argv[2]);
-  struct rush r = {.n = keep + once, .port = atoi(argv[3]), .path = argv[5]};
-  if (keep < 0 || once < 0 || r.n == 0) return 2;
-  r.fds = calloc((size_t)r.n, sizeof *r.fds);
-  r.clients = calloc((size_t)r.n, sizeof *r.clients);
+  struct rush r = {.n = (unsigned)keep + (unsigned)once, .port = atoi(argv[3]), .path = argv[5]};
+  if (keep < 0 || once < 0 || r.n == 0 || r.n > MOST_CLIENTS) return 2;
+  r.fds = calloc(r.n, sizeof *r.fds);
+  r.clients = calloc(r.n, sizeof *r.clients);
   if (!r.fds || !r.clients) return 1;
-  for (int i = 0; i < r.n; i++) {
+  for (unsigned i = 0; i < r.n; i++) {
     r.fds[i].fd = -1;
-    r.clients[i].keeps = i < keep;
+    r.clients[i].keeps = i < (unsigned)keep;
     if (!(r.clients[i].answer = malloc(MOST_ANSWER + 1))) return 1;
   }
   setvbuf(stdout, NULL, _IOLBF, 0);

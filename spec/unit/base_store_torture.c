@@ -174,6 +174,7 @@ static pid_t start_traced(struct mp_store *s, unsigned call) {
   if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0) _exit(77);
   raise(SIGSTOP);
   calls[call].run(s);
+  raise(SIGSTOP);
   _exit(0);
 }
 
@@ -186,7 +187,7 @@ static bool walk(unsigned call, struct expectation *x) {
   pid_t pid = start_traced(s, call);
   waitpid(pid, &status, 0);
   if (WIFEXITED(status)) return false;
-  while (WIFSTOPPED(status)) {
+  do {
     if (memcmp(seen, s, SMALL) != 0) {
       memcpy((void *)seen, s, SMALL);
       judge(s, call, x);
@@ -194,8 +195,10 @@ static bool walk(unsigned call, struct expectation *x) {
     x->steps++;
     if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) < 0) return false;
     waitpid(pid, &status, 0);
-  }
-  assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(WIFSTOPPED(status));
+  } while (WSTOPSIG(status) != SIGSTOP);
+  kill(pid, SIGKILL);
+  waitpid(pid, &status, 0);
   munmap(seen, SMALL);
   munmap(s, SMALL);
   return true;
@@ -228,7 +231,7 @@ static void death_at_any_instruction_is_repaired(void **state) {
 
 static unsigned kills(void) {
   const char *wanted = getenv("SPEC_KILLS");
-  return wanted ? (unsigned)strtoul(wanted, NULL, 10) : 400;
+  return wanted ? (unsigned)strtoul(wanted, NULL, 10) : 300;
 }
 
 static uint64_t now_ms(void) {
@@ -323,7 +326,7 @@ static pid_t start_adding(struct mp_store *s, unsigned n, _Atomic int64_t *ackno
 static void four_processes_add_up(void **state) {
   (void)state;
   const char *wanted = getenv("SPEC_ADDS");
-  unsigned n = wanted ? (unsigned)strtoul(wanted, NULL, 10) : 20000;
+  unsigned n = wanted ? (unsigned)strtoul(wanted, NULL, 10) : 10000;
   struct mp_store *s = new_store(1 << 20);
   _Atomic int64_t *acknowledged = shared(4096);
   pid_t pids[4];

@@ -113,7 +113,7 @@ static bool is_stopping(void) {
 static void do_retire(const struct mp_action *a) {
   struct process *p = &w.process[a->seat];
   HOLDS(p->lives && p->was_ready && !p->asked && !p->killed);
-  HOLDS(is_ready_in(p->slot, a->seat) || p->slot >= w.r.wanted || w.r.resting);
+  HOLDS(is_ready_in(p->slot, a->seat) || p->slot >= w.r.wanted || w.r.resting || w.r.departing);
   p->asked = true;
 }
 
@@ -256,8 +256,8 @@ static void check_slots(void) {
 /* Slots that lost their worker by what the roster did, not by a death or a wish. */
 static void check_strength(void) {
   static const bool may_fall[] = {
-      [MP_EVENT_ENDED] = true, [MP_EVENT_STOP] = true, [MP_EVENT_STOP_NOW] = true, [MP_EVENT_RELOAD] = true,
-      [MP_EVENT_FEWER] = true, [MP_EVENT_REST] = true, [MP_EVENT_TICK] = false};
+      [MP_EVENT_ENDED] = true, [MP_EVENT_STOP] = true, [MP_EVENT_STOP_NOW] = true,  [MP_EVENT_RELOAD] = true,
+      [MP_EVENT_FEWER] = true, [MP_EVENT_REST] = true, [MP_EVENT_HAND_OVER] = true, [MP_EVENT_TICK] = false};
   bool shrunk = w.event.kind == MP_EVENT_READY; /* a new generation may want fewer slots */
   if (!may_fall[w.event.kind] && !shrunk) HOLDS(serving() >= w.served_before);
   HOLDS(w.event.kind != MP_EVENT_RELOAD || is_stopping() || serving() >= w.served_before);
@@ -408,8 +408,9 @@ static void a_wish(void) {
 }
 
 static void an_end(void) {
+  static const enum mp_event_kind ends[] = {MP_EVENT_STOP, MP_EVENT_STOP_NOW, MP_EVENT_HAND_OVER};
   w.stop_asked = true;
-  tell((struct mp_event){.kind = chance(2) ? MP_EVENT_STOP : MP_EVENT_STOP_NOW});
+  tell((struct mp_event){.kind = ends[chance(3)]});
 }
 
 static void time_passes(void) {
@@ -486,6 +487,8 @@ static void comes_to_rest(void) {
   }
   if (w.exited) return;
   HOLDS(is_at_rest());
+  HOLDS(w.r.resting || mp_roster_manned(&w.r));
+  HOLDS(!mp_roster_reloads(&w.r));
   HOLDS(!again || (w.r.wanted == 3 && w.r.generation == w.r.newest && !w.r.resting));
   w.n_rests++;
 }

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 struct mp_heritage {
-  char **seen;      /* owned: the worker's when it was last looked at */
+  char **seen; /* owned: the worker's when it was last looked at */
   char **kept; /* owned array, ended by NULL; its strings are borrowed from the worker's environment */
   size_t n_seen;
   const char *path; /* borrowed: the value of PATH; NULL: there is none */

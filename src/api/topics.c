@@ -129,7 +129,7 @@ static int p_give(lua_State *L) {
   if (mp_transfer_is_text(mp_ring_value(m), &text))
     lua_pushlstring(L, text.at, text.len);
   else
-    mp_transfer_unpack(L, mp_ring_value(m));
+    mp_transfer_unpack(L, mp_ring_value(m), NULL);
   mp_channel_put(L);
   return 0;
 }

@@ -1,7 +1,7 @@
 /* at_once.h - a signal handler that runs wherever its thread is.
  *
- * ThreadSanitizer keeps signals back until the thread makes a call that it knows, and a loop in Lua makes none: under it
- * the handler is set behind its back, by libc's other name of sigaction. */
+ * ThreadSanitizer keeps signals back until the thread makes a call that it knows, and a loop in Lua makes none: under
+ * it the handler is set behind its back, by libc's other name of sigaction. */
 #ifndef MP_IO_AT_ONCE_H
 #define MP_IO_AT_ONCE_H
 

@@ -22,8 +22,8 @@
 #define SYS_pidfd_open 434
 #endif
 
-/* ThreadSanitizer (of gcc 12) takes every clone for a fork, whose child has memory of its own, and gives up its locks in
- * both. The name behind clone is libc's own. */
+/* ThreadSanitizer (of gcc 12) takes every clone for a fork, whose child has memory of its own, and gives up its locks
+ * in both. The name behind clone is libc's own. */
 #if defined(__SANITIZE_THREAD__)
 int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 #define clone __clone

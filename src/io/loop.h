@@ -15,7 +15,7 @@ struct mp_soon {
   void (*run)(struct mp_soon *soon);
 };
 
-enum { MP_LOOP_SCRATCH = 128 * 1024 };
+enum { MP_LOOP_SCRATCH = 72 * 1024 /* a head and a body of 64 KiB in one piece */ };
 
 struct mp_loop {
   uv_loop_t uv;

@@ -54,7 +54,8 @@ void mp_source_take_content(struct mp_source *file, char *content);
  * hand; other -errno: it cannot be read, or the stream is broken. */
 ssize_t mp_source_push(const struct mp_source *file, struct mp_source_cursor *cursor, struct mp_stream *stream);
 
-/* The same, of all that is left to the cursor's end, into a buffer instead: for small pieces. `now`: the loop's time. */
+/* The same, of all that is left to the cursor's end, into a buffer instead: for small pieces. `now`: the loop's time.
+ */
 ssize_t mp_source_copy(const struct mp_source *file, struct mp_source_cursor *cursor, struct mp_buf *out, uint64_t now);
 
 #endif

@@ -160,8 +160,9 @@ static void on_look(struct mp_timer *timer) {
 
 static void on_patience(struct mp_timer *timer) {
   struct worker *w = MP_CONTAINER(timer, struct worker, patience);
-  mp_log(w->log, MP_LOG_WARN, "worker", "not drained in time, cancelling what still runs in_flight=%u connections=%u",
-         w->server.n_held, w->server.n_conns);
+  mp_log(w->log, MP_LOG_WARN, "worker",
+         "not drained in time, cancelling what still runs in_flight=%u connections=%u background=%u", w->server.n_held,
+         w->server.n_conns, mp_api_in_background(w->api));
   stop(w);
 }
 
