@@ -102,7 +102,7 @@ end)
 -- Whoever waits for a thread that does not come to it any more, goes on.
 local ends = {
   error = function(ch) ch:send(1) error "broke" end,
-  stopped = function(ch) ch:send(1) while true do end end,
+  stopped = function(ch) ch:send(1) while true do local _ = {} end end,
   asleep = function(ch) ch:send(1) require "moonpool".sleep(3600) end,
   receiving = function(ch) ch:send(1) ch:receive() end,
   in_c = function(ch) ch:send(1) return ("a"):rep(60000):find "^.-.-.-b" end,
@@ -179,7 +179,15 @@ app:get("/service-lets-go", function(_, res)
   end
   store:call("keep"):wait()
   store:call("collect"):wait()
-  for _ = 1, 2 do moonpool.offload(collectgarbage):wait() end
+  local both = {}
+  for i = 1, 2 do -- at once, so that each thread has one
+    both[i] = moonpool.offload(function()
+      collectgarbage()
+      collectgarbage()
+      require "moonpool".sleep(0.2)
+    end)
+  end
+  moonpool.wait_all(both)
   local links = 0
   for _, v in pairs(debug.getregistry()) do
     if type(v) == "table" and getmetatable(v) == nil then
@@ -205,7 +213,7 @@ return {
   double = function() back:send(there:receive() * 2) end,
   same = function(ch) return ch == there end,
   give = function() return there end,
-  endless = function() while true do end end,
+  endless = function() while true do local _ = {} end end,
   collect = function() collectgarbage() collectgarbage() end,
 }
 ]]

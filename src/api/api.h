@@ -10,6 +10,7 @@
 #include "api/report.h"
 #include "api/routes.h"
 #include "api/tree.h"
+#include "base/view.h"
 #include "sched/state.h"
 
 struct mp_process;
@@ -20,6 +21,8 @@ struct mp_api {
   struct mp_loop *loop; /* borrowed */
   struct mp_log *log;   /* borrowed */
   struct mp_memory memory;
+  struct mp_view *view;     /* borrowed: where things are counted */
+  struct mp_view *own_view; /* owned: that is this one, when nobody else looks; else NULL */
   lua_State *L;             /* owned */
   struct mp_server *server; /* borrowed; NULL before the first request */
   uint64_t started_ms;      /* of the loop's clock */
@@ -67,6 +70,7 @@ struct mp_call {
   struct mp_call *next; /* of the free list */
   uint64_t gen;         /* which request this slot stands for */
   uint64_t id;
+  char *given_id;         /* owned: what a trusted proxy calls it; NULL: nothing */
   struct mp_wake reader;  /* waits for body bytes */
   struct mp_list writers; /* tasks that wait for room */
   struct mp_buf body;     /* owned: collected by req:body() */
@@ -78,7 +82,10 @@ struct mp_call {
   bool keep;              /* req:keep(): a client that goes away cancels nothing */
   bool gone;              /* the client went away before the answer ended */
   bool handler_over;      /* its response raises from now on */
+  bool told_slow;         /* the log has it that it waits for long */
 };
+
+enum { MP_CALL_ID = 68, MP_CALL_GIVEN_ID = 64 /* bytes of an id from outside */ };
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
 
@@ -110,6 +117,15 @@ void mp_push_caller(lua_State *L);
 /* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
 
+/* show.c */
+int mp_api_show_open(struct mp_api *api); /* 0 or -ENOMEM */
+void mp_api_count_error(struct mp_api *api, const char *kind);
+void mp_api_on_resume(struct mp_sched *sched, const struct mp_task *task); /* of struct mp_sched */
+
+static inline void mp_api_count(struct mp_api *api, enum mp_count first, unsigned which) {
+  mp_counter_add(&api->view->count[(unsigned)first + which], 1);
+}
+
 /* life.c */
 void mp_life_init(struct mp_api *api);
 /* After a request has ended, when the worker is stopping. */
@@ -121,7 +137,7 @@ void mp_calls_free(struct mp_api *api);
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope);
 /* "GET /path" in quotes, escaped, for the log; while call->ex is held. */
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);
-const char *mp_call_id(const struct mp_call *call, char *out, unsigned size);
+const char *mp_call_id(const struct mp_call *call, char *out, unsigned size); /* MP_CALL_ID bytes are enough */
 /* response.c: the call of `res` at place 1, its handler running and its head not sent; raises otherwise. */
 struct mp_call *mp_response_unsent(lua_State *L, const char *what);
 /* Runs on_head functions; before the head goes out. Raises what they raise. */

@@ -101,7 +101,7 @@ static bool is_last(const struct mp_job *job, const struct mp_channel_far *far) 
 
 void mp_links_abandon(struct mp_job *job) {
   lua_State *L = job->crew->api->L;
-  if (job->outcome == MP_JOB_DONE) return;
+  if (job->finished && job->outcome == MP_JOB_DONE) return; /* before that the outcome is its thread's */
   for (size_t at = 0; at < mp_buf_len(&job->channels); at += sizeof(uint64_t)) {
     struct mp_channel *ch = push_channel(L, number_at(&job->channels, at));
     if (ch && is_last(job, mp_channel_far(ch))) mp_channel_close(ch);

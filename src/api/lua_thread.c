@@ -106,11 +106,12 @@ void mp_lua_thread_close(void *place) {
 }
 
 /* NULL: `why` says why not. */
-static struct mp_lua_thread *open_thread(const struct mp_crew *crew, struct mp_buf *why) {
+static struct mp_lua_thread *open_thread(const struct mp_job *job, struct mp_buf *why) {
+  const struct mp_crew *crew = job->crew;
   struct mp_lua_thread *t = calloc(1, sizeof *t);
   if (!t) goto no_memory;
   t->log = crew->log;
-  t->far = (struct mp_far){.api = crew->api, .threads = crew->threads};
+  t->far = (struct mp_far){.api = crew->api, .threads = job->work.threads};
   t->module_ref = LUA_NOREF;
   t->L = lua_newstate(allocate, t);
   if (!t->L) goto no_memory;
@@ -370,7 +371,7 @@ static void run(struct mp_work *work, void **place) {
     *place = t = NULL;
   }
   if (!t) {
-    *place = t = open_thread(job->crew, &job->trace);
+    *place = t = open_thread(job, &job->trace);
     mp_work_runs(work); /* its lock: what was read of the worker's settings was read before the worker leaves */
   }
   if (!t) {

@@ -175,6 +175,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_list_init(&api->crews);
   mp_life_init(api);
   make_id_prefix(api);
+  if (mp_api_show_open(api) < 0) goto fail;
   mp_api_limit_memory(api);
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
@@ -184,6 +185,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->sched.ctx = api;
   api->sched.on_unhandled = mp_api_on_unhandled;
   api->sched.on_held = mp_api_on_held;
+  api->sched.on_resume = mp_api_on_resume;
   lua_pushcfunction(api->L, p_open);
   lua_pushlightuserdata(api->L, api);
   if (lua_pcall(api->L, 1, 0, 0) == LUA_OK) return api;
@@ -194,6 +196,7 @@ fail:
   mp_places_deinit(api);
   mp_strays_deinit(api);
   mp_memory_deinit(&api->memory);
+  free(api->own_view);
   free(api);
   return NULL;
 }
@@ -261,5 +264,6 @@ void mp_api_close(struct mp_api *api) {
   mp_heritage_free(&api->heritage);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
+  free(api->own_view);
   free(api);
 }
