@@ -1,4 +1,4 @@
--- What bench/instructions asks for: one route a scenario.
+-- What the programs in this folder ask for: one route a scenario.
 local moonpool = require "moonpool"
 local app = moonpool.app()
 
@@ -20,5 +20,8 @@ app:get("/spawn", function(_, res)
   local r = moonpool.run { "/bin/true" }
   res:text(tostring(r))
 end)
+
+local root = os.getenv "BENCH_ROOT"
+if root then app:static("/static", root) end
 
 return app
