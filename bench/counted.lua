@@ -58,10 +58,11 @@ function M.start(bench, options)
   local dir = ("%s/%d"):format(bench.dir, bench.servers)
   local self = setmetatable({ dir = dir, port = M.free_port(), dumps = 0 }, Server)
   assert(os.execute("mkdir " .. quote(self.dir)))
-  local serve = ("exec env LD_PRELOAD=%s BENCH_BINARY=%s BENCH_VALGRIND=%s BENCH_OUT=%s %s serve %s --workers 1"
-    .. " --listen 127.0.0.1:%d %s"):format(quote(bench.wrap), quote(bench.binary), quote(bench.valgrind),
-    quote("--callgrind-out-file=" .. self.dir .. "/out.%p"), quote(bench.binary), quote(bench.app), self.port,
-    options or "")
+  local environment = ("BENCH_ROOT=%s LD_PRELOAD=%s BENCH_BINARY=%s BENCH_VALGRIND=%s BENCH_OUT=%s"):format(
+    quote(bench.dir), quote(bench.wrap), quote(bench.binary), quote(bench.valgrind),
+    quote("--callgrind-out-file=" .. dir .. "/out.%p"))
+  local serve = ("exec env %s %s serve %s --workers 1 --listen 127.0.0.1:%d %s"):format(environment,
+    quote(bench.binary), quote(bench.app), self.port, options or "")
   self.pid = output(("sh -c %s >%s 2>&1 </dev/null & echo $!"):format(quote(serve), quote(self.dir .. "/log")))
   return self
 end

@@ -1,5 +1,5 @@
-/* gag.c - a library as handlers may load one: gag.mute(fd) puts /dev/null in the place of a descriptor of its process, so
- * that whoever speaks through it is not heard any more. */
+/* gag.c - a library as handlers may load one: gag.mute(fd) puts /dev/null in the place of a descriptor of its process,
+ * so that whoever speaks through it is not heard any more. */
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>

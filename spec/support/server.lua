@@ -72,6 +72,7 @@ end
 local function lay_out(s, options)
   local app = options.app
   s.folder = assert(host.tempdir())
+  if options.open then assert(os.execute(("chmod 755 '%s'"):format(s.folder))) end
   for name, text in pairs(options.files or {}) do
     for slash in name:gmatch "()/" do lfs.mkdir(s.folder .. "/" .. name:sub(1, slash - 1)) end
     write_file(s.folder .. "/" .. name, text, name:find "%.sh$" and "755" or nil)
@@ -86,8 +87,10 @@ local function lay_out(s, options)
 end
 
 local function arguments(s, options)
-  if options.argv then return { M.binary, table.unpack(options.argv) } end
-  local argv = { M.binary, "serve", s.app }
+  local binary = options.binary or M.binary
+  if options.argv then return { binary, table.unpack(options.argv) } end
+  local argv = table.move(options.wrapper or {}, 1, #(options.wrapper or {}), 1, {})
+  for _, arg in ipairs { binary, "serve", s.app } do argv[#argv + 1] = arg end
   if not options.bare then
     for _, arg in ipairs { "--listen", options.listen or "127.0.0.1:0", "--workers", tostring(s.size) } do
       argv[#argv + 1] = arg
@@ -106,13 +109,16 @@ function M.launch(options)
   for name, value in pairs(options.env or {}) do changes[name] = value end
   s.pid = assert(host.start {
     argv = arguments(s, options), env = environment(changes), out = s.out_file, err = s.log_file,
-    cwd = options.cwd, nofile = options.nofile,
+    cwd = options.cwd, nofile = options.nofile, fds = options.fds,
+    lacks = options.lacks,
   })
   running[s.pid] = s
   return s
 end
 
--- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd;
+-- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd,
+-- fds (become 3, 4, …), lacks (what the kernel does not know for it: names of support/oldkernel.h), binary,
+-- wrapper (words in front of it), open (its folder may be read by everybody);
 -- bare: addresses and workers are not given as flags, `workers` says how many there will be.
 function M.start(options)
   local s = M.launch(options)
@@ -122,6 +128,31 @@ function M.start(options)
     error(err, 2)
   end
   return s
+end
+
+-- Waits until another master has taken over and the old one has left with 0; `self` is the new one from then on.
+function Server:follow(timeout)
+  local old, heir = self.pid, nil
+  self.followed = (self.followed or 0) + 1
+  wait.until_true(function()
+    local n = 0
+    for pid in self:log():gmatch "this is the master now pid=(%d+)" do
+      n, heir = n + 1, tonumber(pid)
+    end
+    return n >= self.followed
+  end, timeout or 20, "the new master; the log:\n" .. self:log())
+  self:wait_exit(20)
+  assert(self.ended == "exit" and self.number == 0, ("the old master ended by %s %s"):format(self.ended, self.number))
+  self.ended, self.number, self.pid = nil, nil, heir
+  running[heir] = self
+  return old
+end
+
+-- For a spec that has ended the master itself: `pid` is the server from now on.
+function M.adopt(s, pid)
+  s.ended, s.number, s.pid = nil, nil, pid
+  s.followed = (s.followed or 0) + 1
+  running[pid] = s
 end
 
 function Server:log() return slurp(self.log_file) end

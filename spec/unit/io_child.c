@@ -669,6 +669,28 @@ const char *__tsan_default_options(void) {
 }
 #endif
 
+static void a_child_that_is_let_go_runs_on(void **state) {
+  struct fixture *f = *state;
+  struct run run = {.child.ctx = &run};
+  enum mp_exec_step step;
+  struct mp_child_spec spec = spec_of((char *[]){"/bin/sh", "-c", "echo said >&2; exec sleep 100", NULL});
+  spec.pipe[2] = true;
+  spec.timeout_ms = 200;
+  assert_int_equal(mp_child_start(&run.child, &f->loop, &spec, &ops, &step), 0);
+  pid_t pid = run.child.proc.pid;
+  mp_child_read(&run.child, MP_CHILD_STDERR);
+  while (mp_buf_len(&run.output[2]) == 0) turn_for(&f->loop, 5);
+  mp_child_let_go(&run.child);
+  mp_child_let_go(&run.child);
+  assert_true(turn_until(&f->loop, &run.closed, 5000));
+  assert_false(run.settled);
+  turn_for(&f->loop, 400);
+  assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+  kill(pid, SIGKILL);
+  assert_int_equal(waitpid(pid, NULL, 0), pid);
+  mp_buf_free(&run.output[2]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       LOOP_TEST(tells_every_exit_code),
@@ -698,6 +720,7 @@ int main(void) {
       LOOP_TEST(stops_the_whole_group),
       LOOP_TEST(passes_a_signal),
       LOOP_TEST(closing_a_running_child_ends_it),
+      LOOP_TEST(a_child_that_is_let_go_runs_on),
       LOOP_TEST(says_why_it_could_not_start),
       LOOP_TEST(holds_nothing_when_descriptors_run_out),
       LOOP_TEST(tells_the_truth_when_a_thread_steals_every_status),

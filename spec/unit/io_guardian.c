@@ -66,6 +66,20 @@ static void reaps_strangers_and_nobody_else(void **state) {
   assert_int_equal(mp_sweep(NULL, NULL, 3000), 1);
 }
 
+static void lists_children_and_reaps_them_all_when_alone(void **state) {
+  pid_t pids[2], same_group = start("exit 3", false), running = start("sleep 100", true);
+  (void)state;
+  assert_int_equal(mp_children(pids, 2), 2);
+  assert_true((pids[0] == same_group && pids[1] == running) || (pids[1] == same_group && pids[0] == running));
+  assert_int_equal(mp_children(pids, 1), 2);
+  assert_int_equal(mp_children(NULL, 0), 2);
+  assert_true(is_gone(same_group, 3000));
+  assert_int_equal(mp_reap_all_strangers(is_that, &same_group), 0);
+  assert_int_equal(mp_reap_all_strangers(NULL, NULL), 1);
+  assert_int_equal(mp_children(NULL, 0), 1);
+  assert_int_equal(mp_sweep(NULL, NULL, 3000), 1);
+}
+
 static void refuses_a_descriptor_that_is_none(void **state) {
   (void)state;
   assert_int_equal(mp_guardian_start(-1), -EBADF);
@@ -110,9 +124,13 @@ static void ends_all_when_the_master_dies(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sweeps_everything_below),           cmocka_unit_test(sweeps_children_of_our_own_group_alone),
-      cmocka_unit_test(spares_whom_it_is_told_to),         cmocka_unit_test(reaps_strangers_and_nobody_else),
-      cmocka_unit_test(refuses_a_descriptor_that_is_none), cmocka_unit_test(ends_all_when_the_master_dies),
+      cmocka_unit_test(sweeps_everything_below),
+      cmocka_unit_test(sweeps_children_of_our_own_group_alone),
+      cmocka_unit_test(spares_whom_it_is_told_to),
+      cmocka_unit_test(reaps_strangers_and_nobody_else),
+      cmocka_unit_test(lists_children_and_reaps_them_all_when_alone),
+      cmocka_unit_test(refuses_a_descriptor_that_is_none),
+      cmocka_unit_test(ends_all_when_the_master_dies),
   };
   if (mp_subreaper() < 0) return 1;
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -440,112 +440,6 @@ static void words_about_an_empty_seat_change_nothing(void **state) {
   assert_int_equal(r.n_actions, 1); /* the alarm */
 }
 
-/* A world of processes that boot, serve, drain and die as a seed has it; the rules are checked after every event. */
-static uint64_t seed;
-
-static unsigned chance(unsigned of) {
-  seed ^= seed << 13;
-  seed ^= seed >> 7;
-  seed ^= seed << 17;
-  return (unsigned)(seed >> 33) % of;
-}
-
-static bool alive[MP_ROSTER_SEATS], leaving[MP_ROSTER_SEATS], ready[MP_ROSTER_SEATS];
-static unsigned over;
-
-static void do_actions(void) {
-  for (unsigned i = 0; i < r.n_actions; i++) {
-    const struct mp_action *a = &r.actions[i];
-    if (a->kind == MP_ACTION_START) {
-      assert_false(alive[a->seat]);
-      alive[a->seat] = true;
-      leaving[a->seat] = ready[a->seat] = false;
-    }
-    if (a->kind == MP_ACTION_RETIRE || a->kind == MP_ACTION_FINISH || a->kind == MP_ACTION_HALT ||
-        a->kind == MP_ACTION_KILL) {
-      assert_true(alive[a->seat]);
-      leaving[a->seat] = true;
-    }
-    if (a->kind == MP_ACTION_EXIT) over++;
-    if (a->kind == MP_ACTION_WAKE && a->ms) assert_true(a->ms >= now);
-  }
-}
-
-static void check_rules(void) {
-  for (unsigned i = 0; i < MP_ROSTER_SEATS; i++) assert_int_equal(alive[i], r.seat[i].state != MP_SEAT_FREE);
-  for (unsigned i = 0; i < MP_ROSTER_SLOTS; i++) {
-    const struct mp_slot *s = &r.slot[i];
-    assert_true(s->serving < 0 || r.seat[s->serving].state == MP_SEAT_SERVING);
-    assert_true(s->coming < 0 || r.seat[s->coming].state == MP_SEAT_STARTING);
-    assert_true(s->due_ms <= now + MP_ROSTER_LONGEST_PAUSE_MS);
-  }
-}
-
-static void something_happens(void) {
-  unsigned seat = chance(24);
-  struct mp_event e = {.kind = MP_EVENT_TICK, .seat = seat, .answered = chance(2)};
-  unsigned dice = chance(1000);
-  if (dice < 400 && alive[seat] && !leaving[seat]) {
-    e.kind = MP_EVENT_READY;
-    ready[seat] = true;
-  } else if (dice < 700 && alive[seat] && (leaving[seat] || chance(4) == 0)) {
-    e.kind = MP_EVENT_ENDED;
-    e.status = (struct mp_status){.end = MP_END_EXIT, .code = (int)chance(4)};
-    alive[seat] = false;
-  } else if (dice < 720 && alive[seat] && !ready[seat]) {
-    e.kind = MP_EVENT_START_FAILED;
-    alive[seat] = false;
-  } else if (dice < 740) {
-    static const enum mp_event_kind rare[] = {MP_EVENT_RELOAD, MP_EVENT_MORE, MP_EVENT_FEWER, MP_EVENT_REST};
-    e.kind = rare[chance(4)];
-    e.workers = 1 + chance(6);
-  }
-  tell(e);
-}
-
-static void calm_down(void) {
-  reloads(3);
-  do_actions();
-  for (unsigned turn = 0; turn < 400; turn++) {
-    unsigned seat = turn % 32;
-    if (alive[seat] && leaving[seat]) {
-      alive[seat] = false;
-      exits(seat, 0, 1);
-    } else if (alive[seat] && !ready[seat]) {
-      ready[seat] = true;
-      is_ready(seat);
-    } else {
-      now += 500;
-      happens(MP_EVENT_TICK);
-    }
-    do_actions();
-  }
-}
-
-static void comes_to_rest_with_all_slots_filled_whatever_has_happened(void **state) {
-  (void)state;
-  for (unsigned run = 1; run <= 60; run++) {
-    seed = run * 0x9e3779b97f4a7c15u;
-    now = 1000;
-    over = 0;
-    memset(alive, 0, sizeof alive);
-    mp_roster_init(&r, 1 + chance(6), 60000, 30000);
-    happens(MP_EVENT_BEGIN);
-    for (unsigned i = 0; i < 2000 && !over; i++) {
-      do_actions();
-      check_rules();
-      now += chance(300);
-      something_happens();
-    }
-    do_actions();
-    if (over) continue; /* it gave up at boot, as it should */
-    calm_down();
-    for (unsigned i = 0; i < 3; i++)
-      if (r.slot[i].serving < 0 || r.seat[r.slot[i].serving].generation != r.newest) fail_msg("run %u", run);
-    for (unsigned i = 3; i < MP_ROSTER_SLOTS; i++) assert_true(r.slot[i].serving < 0 && r.slot[i].coming < 0);
-  }
-}
-
 #define TEST(f) cmocka_unit_test_setup(f, fresh)
 /* ---- stuck ---- */
 
@@ -616,6 +510,278 @@ static void a_stuck_worker_that_was_told_to_leave_is_not_waited_for(void **state
   assert_int_equal(count(MP_ACTION_KILL), 1);
 }
 
+/* ---- silent ---- */
+
+static void is_silent(unsigned seat, uint64_t ms) {
+  tell((struct mp_event){.kind = MP_EVENT_SILENT, .seat = seat, .ms = ms});
+}
+
+static void a_silent_worker_is_killed_when_its_time_and_a_second_are_over(void **state) {
+  (void)state;
+  r.timeout_ms = 30000;
+  serve();
+  is_silent(1, 30000 + MP_ROSTER_SILENCE_MS - 1);
+  assert_int_equal(count(MP_ACTION_KILL), 0);
+  is_silent(1, 30000 + MP_ROSTER_SILENCE_MS);
+  assert_int_equal(said(MP_FACT_SILENT)->ms, 31000);
+  assert_int_equal(nth(MP_ACTION_KILL, 0)->seat, 1);
+  is_silent(1, 40000);
+  assert_int_equal(r.n_actions, 1); /* the alarm */
+  crashes(1, 7);
+  assert_int_equal(nth(MP_ACTION_START, 0)->slot, 1);
+}
+
+static void a_silent_worker_is_not_killed_while_it_boots_or_without_a_timeout(void **state) {
+  (void)state;
+  happens(MP_EVENT_BEGIN);
+  r.timeout_ms = 30000;
+  is_silent(0, 50000);
+  assert_int_equal(count(MP_ACTION_KILL), 0);
+  is_ready(0);
+  r.timeout_ms = 0;
+  is_silent(0, 5000000);
+  assert_int_equal(count(MP_ACTION_KILL), 0);
+}
+
+static void a_silent_worker_that_is_said_to_be_stuck_is_told_once(void **state) {
+  (void)state;
+  r.timeout_ms = 1000;
+  serve();
+  is_stuck(1);
+  is_silent(1, 2000);
+  assert_null(said(MP_FACT_SILENT));
+  assert_int_equal(count(MP_ACTION_KILL), 0);
+  sleep_until_alarm();
+  assert_int_equal(count(MP_ACTION_KILL), 1);
+}
+
+static void a_silent_worker_that_leaves_is_not_waited_for(void **state) {
+  (void)state;
+  r.timeout_ms = 1000;
+  serve();
+  happens(MP_EVENT_STOP);
+  is_silent(2, 2000);
+  assert_int_equal(nth(MP_ACTION_KILL, 0)->seat, 2);
+}
+
+/* ---- limits ---- */
+
+static void is_spent(unsigned seat, enum mp_limit limit) {
+  tell((struct mp_event){.kind = MP_EVENT_SPENT, .seat = seat, .limit = limit, .figure = 1234});
+}
+
+static void a_worker_at_a_limit_serves_until_its_successor_is_ready(void **state) {
+  (void)state;
+  serve();
+  is_spent(1, MP_LIMIT_REQUESTS);
+  assert_int_equal(nth(MP_ACTION_START, 0)->slot, 1);
+  assert_int_equal(nth(MP_ACTION_START, 0)->generation, 1);
+  assert_int_equal(count(MP_ACTION_RETIRE), 0);
+  is_spent(1, MP_LIMIT_REQUESTS); /* said again, it means the same */
+  assert_int_equal(count(MP_ACTION_START), 0);
+  is_ready(3);
+  assert_int_equal(said(MP_FACT_RENEWED)->limit, MP_LIMIT_REQUESTS);
+  assert_int_equal(said(MP_FACT_RENEWED)->figure, 1234);
+  assert_int_equal(said(MP_FACT_RENEWED)->seat, 1);
+  assert_int_equal(nth(MP_ACTION_RETIRE, 0)->seat, 1);
+  exits(1, 0, 1234);
+  assert_int_equal(count(MP_ACTION_START), 0);
+}
+
+static void workers_at_a_limit_are_replaced_one_after_the_other(void **state) {
+  (void)state;
+  serve();
+  for (unsigned seat = 0; seat < 3; seat++) is_spent(seat, MP_LIMIT_REQUESTS);
+  for (unsigned slot = 0; slot < 3; slot++) {
+    assert_int_equal(r.slot[slot].coming, 3 + slot);
+    if (slot < 2) assert_int_equal(r.slot[slot + 1].coming, -1);
+    is_ready(3 + slot);
+    assert_int_equal(nth(MP_ACTION_RETIRE, 0)->seat, slot);
+  }
+  assert_int_equal(count(MP_ACTION_START), 0);
+}
+
+static void a_slot_whose_last_worker_still_leaves_waits_with_the_next(void **state) {
+  (void)state;
+  serve();
+  is_spent(0, MP_LIMIT_REQUESTS);
+  is_ready(3);
+  is_spent(3, MP_LIMIT_REQUESTS);
+  assert_int_equal(count(MP_ACTION_START), 0);
+  exits(0, 0, 9);
+  assert_int_equal(nth(MP_ACTION_START, 0)->slot, 0);
+}
+
+static void a_worker_at_a_limit_whose_successor_fails_goes_on(void **state) {
+  (void)state;
+  serve();
+  is_spent(2, MP_LIMIT_REQUESTS);
+  exits(3, 3, 0);
+  assert_int_equal(said(MP_FACT_KEPT)->slot, 2);
+  assert_null(said(MP_FACT_MIXED));
+  assert_int_equal(said(MP_FACT_AGAIN)->ms, 100);
+  sleep_until_alarm();
+  exits(3, 3, 0);
+  assert_null(said(MP_FACT_KEPT)); /* told once */
+  assert_int_equal(count(MP_ACTION_RETIRE) + count(MP_ACTION_EXIT), 0);
+  sleep_until_alarm();
+  is_ready(3);
+  assert_int_equal(nth(MP_ACTION_RETIRE, 0)->seat, 2);
+}
+
+static void a_worker_at_a_limit_that_dies_is_replaced_like_any_other(void **state) {
+  (void)state;
+  serve();
+  is_spent(2, MP_LIMIT_REQUESTS);
+  crashes(2, 7);
+  assert_int_equal(count(MP_ACTION_START), 0); /* its successor is on its way already */
+  is_ready(3);
+  assert_null(said(MP_FACT_RENEWED));
+  assert_int_equal(r.slot[2].serving, 3);
+}
+
+static void a_reload_comes_before_limits(void **state) {
+  (void)state;
+  serve();
+  reloads(3);
+  is_spent(1, MP_LIMIT_REQUESTS);
+  assert_int_equal(count(MP_ACTION_START), 0);
+  is_ready(3);
+  is_ready(4);
+  assert_int_equal(nth(MP_ACTION_RETIRE, 0)->seat, 1);
+  assert_null(said(MP_FACT_RENEWED)); /* the reload has done it */
+  is_ready(5);
+  assert_non_null(said(MP_FACT_RELOADED));
+  assert_int_equal(count(MP_ACTION_START), 0);
+}
+
+static void a_lifetime_counts_from_being_ready(void **state) {
+  (void)state;
+  mp_roster_init(&r, 1, 60000, 30000);
+  r.lifetime_ms = 5000;
+  happens(MP_EVENT_BEGIN);
+  now += 4000;
+  is_ready(0);
+  assert_int_equal(alarm_at(), now + 5000);
+  sleep_until_alarm();
+  assert_int_equal(nth(MP_ACTION_START, 0)->slot, 0);
+  now += 10;
+  is_ready(1);
+  assert_int_equal(said(MP_FACT_RENEWED)->limit, MP_LIMIT_AGE);
+  assert_int_equal(said(MP_FACT_RENEWED)->figure, 5000);
+  assert_true(alarm_at() <= now + 5000);
+}
+
+static void a_worker_that_is_too_large_at_once_is_replaced_ever_more_slowly(void **state) {
+  static const uint64_t waits[] = {0, 1000, 2000, 4000, 8000, 10000, 10000};
+  (void)state;
+  mp_roster_init(&r, 1, 60000, 30000);
+  happens(MP_EVENT_BEGIN);
+  is_ready(0);
+  for (unsigned i = 0, seat = 0; i < 7; i++, seat = !seat) {
+    if (waits[i]) {
+      now += waits[i] - 1;
+      is_spent(seat, MP_LIMIT_MEMORY);
+      assert_int_equal(count(MP_ACTION_START), 0);
+      now++;
+    }
+    is_spent(seat, MP_LIMIT_MEMORY);
+    assert_int_equal(count(MP_ACTION_START), 1);
+    is_ready(!seat);
+    exits(seat, 0, 1);
+  }
+}
+
+static void a_killed_worker_that_does_not_die_makes_no_further_noise(void **state) {
+  (void)state;
+  r.timeout_ms = 1000;
+  serve();
+  is_silent(1, 2000);
+  assert_int_equal(count(MP_ACTION_KILL), 1);
+  happens(MP_EVENT_STOP);
+  assert_int_equal(count(MP_ACTION_FINISH), 2);
+  exits(0, 0, 1);
+  exits(2, 0, 1);
+  assert_int_equal(alarm_at(), 0);
+  now += 100000;
+  happens(MP_EVENT_TICK);
+  assert_null(said(MP_FACT_OVERDUE));
+  assert_int_equal(r.n_actions, 1);
+}
+
+static void is_handed_over(void) {
+  happens(MP_EVENT_HAND_OVER);
+}
+
+static void a_pool_that_is_handed_over_retires_everybody_and_exits_0(void **state) {
+  (void)state;
+  serve();
+  is_handed_over();
+  assert_int_equal(count(MP_ACTION_RETIRE), 3);
+  assert_int_equal(count(MP_ACTION_FINISH) + count(MP_ACTION_KILL) + count(MP_ACTION_START), 0);
+  assert_int_equal(said(MP_FACT_STOPPING)->n, 3);
+  is_handed_over();
+  reloads(3);
+  assert_int_equal(count(MP_ACTION_RETIRE) + count(MP_ACTION_START), 0);
+  for (unsigned seat = 0; seat < 3; seat++) exits(seat, 0, 1);
+  assert_int_equal(nth(MP_ACTION_EXIT, 0)->code, 0);
+}
+
+static void one_that_is_handed_over_while_it_reloads_drops_what_comes(void **state) {
+  (void)state;
+  serve();
+  reloads(3);
+  assert_int_equal(nth(MP_ACTION_START, 0)->seat, 3);
+  is_handed_over();
+  assert_int_equal(count(MP_ACTION_RETIRE), 3);
+  assert_int_equal(nth(MP_ACTION_KILL, 0)->seat, 3);
+}
+
+static void a_term_to_a_pool_that_is_handed_over_is_not_the_second(void **state) {
+  (void)state;
+  serve();
+  is_handed_over();
+  happens(MP_EVENT_STOP);
+  assert_int_equal(count(MP_ACTION_HALT) + count(MP_ACTION_KILL), 0);
+  happens(MP_EVENT_STOP);
+  assert_int_equal(count(MP_ACTION_HALT), 3);
+}
+
+static void with_one_try_the_first_death_ends_the_boot(void **state) {
+  (void)state;
+  r.boot_tries = 1;
+  happens(MP_EVENT_BEGIN);
+  crashes(0, 0);
+  assert_int_equal(nth(MP_ACTION_EXIT, 0)->code, 5);
+}
+
+static void is_manned_once_every_slot_had_its_worker_or_its_failure(void **state) {
+  (void)state;
+  happens(MP_EVENT_BEGIN);
+  assert_false(mp_roster_manned(&r));
+  is_ready(0);
+  is_ready(1);
+  assert_false(mp_roster_manned(&r));
+  crashes(2, 0);
+  assert_true(mp_roster_manned(&r));
+  sleep_until_alarm();
+  is_ready(2);
+  assert_true(mp_roster_manned(&r));
+}
+
+static void reloads_until_every_slot_is_new_or_one_cannot_be(void **state) {
+  (void)state;
+  serve();
+  assert_false(mp_roster_reloads(&r));
+  reloads(3);
+  assert_true(mp_roster_reloads(&r));
+  is_ready(3);
+  assert_true(mp_roster_reloads(&r));
+  crashes(nth(MP_ACTION_START, 0)->seat, 0);
+  assert_non_null(said(MP_FACT_MIXED));
+  assert_false(mp_roster_reloads(&r));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(the_others_start_when_the_first_is_ready),
@@ -650,7 +816,25 @@ int main(void) {
       TEST(a_stuck_worker_that_comes_back_in_time_lives),
       TEST(a_worker_stuck_while_it_boots_has_the_time_of_its_boot),
       TEST(a_stuck_worker_that_was_told_to_leave_is_not_waited_for),
-      TEST(comes_to_rest_with_all_slots_filled_whatever_has_happened),
+      TEST(a_silent_worker_is_killed_when_its_time_and_a_second_are_over),
+      TEST(a_silent_worker_is_not_killed_while_it_boots_or_without_a_timeout),
+      TEST(a_silent_worker_that_is_said_to_be_stuck_is_told_once),
+      TEST(a_silent_worker_that_leaves_is_not_waited_for),
+      TEST(a_worker_at_a_limit_serves_until_its_successor_is_ready),
+      TEST(workers_at_a_limit_are_replaced_one_after_the_other),
+      TEST(a_slot_whose_last_worker_still_leaves_waits_with_the_next),
+      TEST(a_worker_at_a_limit_whose_successor_fails_goes_on),
+      TEST(a_worker_at_a_limit_that_dies_is_replaced_like_any_other),
+      TEST(a_reload_comes_before_limits),
+      TEST(a_lifetime_counts_from_being_ready),
+      TEST(a_worker_that_is_too_large_at_once_is_replaced_ever_more_slowly),
+      TEST(a_killed_worker_that_does_not_die_makes_no_further_noise),
+      TEST(a_pool_that_is_handed_over_retires_everybody_and_exits_0),
+      TEST(one_that_is_handed_over_while_it_reloads_drops_what_comes),
+      TEST(a_term_to_a_pool_that_is_handed_over_is_not_the_second),
+      TEST(with_one_try_the_first_death_ends_the_boot),
+      TEST(is_manned_once_every_slot_had_its_worker_or_its_failure),
+      TEST(reloads_until_every_slot_is_new_or_one_cannot_be),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

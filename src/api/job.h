@@ -10,6 +10,7 @@
 #define MP_API_JOB_H
 
 #include "api/api.h"
+#include "api/transfer.h"
 #include "io/thread.h"
 
 enum { MP_CREW_BOUND = 1024 }; /* jobs in a queue */
@@ -49,16 +50,20 @@ struct mp_job {
   struct mp_timer patience;
   uint64_t submitted_ms;
   char spawned_at[96];
-  uint8_t rung;  /* of the ladder that ends it */
-  bool finished; /* no thread has it any more */
-  bool released; /* no task waits for it any more */
-  bool asking;   /* its thread waits for an answer */
-  bool behind;   /* it did not come back in time */
+  uint8_t rung;           /* of the ladder that ends it */
+  bool finished;          /* no thread has it any more */
+  bool released;          /* no task waits for it any more */
+  bool asking;            /* its thread waits for an answer */
+  bool behind;            /* it did not come back in time */
+  struct mp_buf channels; /* owned: numbers of those that it carries (channel_link.h) */
+  struct mp_carrier carrier;
   /* Its thread's from submit to done, the loop's before and afterwards. */
-  struct mp_buf in;    /* owned: the function and its arguments */
-  struct mp_buf out;   /* owned: results, or the error */
-  struct mp_buf trace; /* owned: the traceback of the error, or of where it was stopped */
-  char at[96];         /* where it was stopped: "app.lua:12" */
+  struct mp_buf in;            /* owned: the function and its arguments */
+  struct mp_buf out;           /* owned: results, or the error */
+  struct mp_buf trace;         /* owned: the traceback of the error, or of where it was stopped */
+  char at[96];                 /* where it was stopped: "app.lua:12" */
+  struct mp_buf adopted, sent; /* owned: numbers of channels that its thread holds now, or has given back */
+  struct mp_carrier far_carrier;
   uint64_t max_memory; /* of the Lua state while it runs; 0: no limit */
   uint8_t outcome;     /* enum mp_job_outcome */
   bool loads;          /* of a service: loads the module, also if that failed before */

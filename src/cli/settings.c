@@ -83,6 +83,7 @@ static void check_whole(struct mp_settings *s) {
   struct mp_slice bad = MP_SLICE("");
   struct mp_trust trust = {0};
   if (!make_log_absolute(s, &c->access_log) || !make_log_absolute(s, &c->error_log)) complain(s, "out of memory");
+  if (s->inherited && mp_inherited_listen(s->inherited, &s->options, s->why) < 0) s->failed = true;
   int err =
       c->trusted_proxies ? mp_trust_parse(&trust, mp_slice(c->trusted_proxies, strlen(c->trusted_proxies)), &bad) : 0;
   mp_trust_free(&trust);

@@ -7,15 +7,16 @@
 #ifndef MP_CLI_SETTINGS_H
 #define MP_CLI_SETTINGS_H
 
-#include "cli/options.h"
+#include "cli/inherited.h"
 #include "io/child.h"
 
 /* Owned by the caller; may be freed when no read is under way. */
 struct mp_settings {
   int argc;
-  char *const *argv; /* borrowed: the words behind the verb */
-  char *const *envp; /* borrowed */
-  char *here;        /* owned: the folder where relative names begin, whatever the process does later */
+  char *const *argv;                      /* borrowed: the words behind the verb */
+  char *const *envp;                      /* borrowed */
+  const struct mp_inheritance *inherited; /* borrowed; NULL: nothing */
+  char *here; /* owned: the folder where relative names begin, whatever the process does later */
   struct mp_options options;
   struct mp_child helper;
   struct mp_soon soon;

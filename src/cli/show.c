@@ -16,6 +16,7 @@ static void show_option(const struct mp_option *option) {
 void mp_show_help(void) {
   printf("usage: moonpool serve APP [options]      serve the app: a file, or a folder with app.lua\n"
          "       moonpool check APP [options]      does it load? exit 0, 2 (configuration) or 3 (app)\n"
+         "       moonpool ctl status|workers|…     ask a server that runs; moonpool ctl --help\n"
          "       moonpool version | help [options]\n\n");
   for (const struct mp_option *o = mp_option_table; o->name; o++)
     if (o->common) show_option(o);
@@ -108,7 +109,7 @@ static int hold_settings(const char *settings) {
   return err;
 }
 
-struct mp_plan *mp_plan_of(struct mp_options *o) {
+struct mp_plan *mp_plan_of(struct mp_options *o, struct mp_identity *identity) {
   struct mp_plan *plan = calloc(1, sizeof *plan);
   if (!plan) return NULL;
   plan->words = words_of(&o->config);
@@ -116,6 +117,8 @@ struct mp_plan *mp_plan_of(struct mp_options *o) {
   plan->settings_fd = hold_settings(o->config.settings);
   plan->config = o->config;
   memset(&o->config, 0, sizeof o->config);
+  plan->identity = *identity;
+  *identity = (struct mp_identity){0};
   if (plan->words && plan->folder && (plan->settings_fd >= 0 || !plan->config.settings)) return plan;
   mp_plan_free(plan);
   return NULL;

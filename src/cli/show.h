@@ -9,7 +9,8 @@ void mp_show_help(void);                        /* a screen: the verbs and the o
 void mp_show_options(void);                     /* all of them */
 int mp_show_config(const struct mp_options *o); /* each key, its value, and where it came from; 0 or -ENOMEM */
 
-/* What a worker of these settings is started with; takes the configuration over, leaving zeroes. NULL: no memory. */
-struct mp_plan *mp_plan_of(struct mp_options *o);
+/* What a worker of these settings is started with; takes configuration and identity over, leaving zeroes. NULL: no
+ * memory. */
+struct mp_plan *mp_plan_of(struct mp_options *o, struct mp_identity *identity);
 
 #endif

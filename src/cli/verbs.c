@@ -54,14 +54,16 @@ static void warn_of_idle(const struct mp_options *o, struct mp_log *log) {
       mp_log(log, MP_LOG_WARN, "cli", "this version does not act on an option yet option=%s", option->name);
 }
 
-/* Who asks for less privilege than we can give up must not be served with more. */
-static int refuse_privileges(const struct mp_config *c) {
-  const char *name = c->user           ? "user"
-                     : c->group        ? "group"
-                     : c->umask        ? "umask"
-                     : c->no_new_privs ? "no-new-privs"
-                                       : NULL;
-  return name ? mp_usage("--%s is not possible in this version; let whoever starts moonpool do it", name) : 0;
+/* As whom workers run. 0, or -EINVAL and a sentence in `why`. */
+static int read_identity(const struct mp_config *c, struct mp_identity *id, char *why) {
+  int err = mp_identity_read(id, c->user, c->group, c->umask, why, MP_WHY);
+  id->no_new_privs = c->no_new_privs;
+  return err;
+}
+
+static void warn_of_root(const struct mp_config *c, struct mp_log *log) {
+  if (geteuid() == 0 && !c->user)
+    mp_log(log, MP_LOG_WARN, "cli", "workers run as root, and so does the app: --user NAME gives them less");
 }
 
 /* There must be something to serve: a file, or app.lua in a folder. */
@@ -81,22 +83,27 @@ static int find_app(const struct mp_config *config, const char *verb) {
   return err < 0 ? MP_EXIT_APP : MP_EXIT_WELL;
 }
 
-/* Workers open it themselves; who starts the server should hear at once that they could not. */
-static int try_access_log(const struct mp_config *config) {
-  if (!config->access_log || strcmp(config->access_log, "-") == 0) return 0;
-  int fd = mp_access_file(config->access_log);
-  if (fd < 0) return mp_usage("--access-log %s: %s", config->access_log, strerror(-fd));
-  close(fd);
-  return 0;
+/* With the rights of the workers, for they open it anew, and a folder that is theirs could hold a link to anything. */
+static int open_log_file(const struct mp_identity *id, const char *option, const char *path, int *fd) {
+  *fd = mp_identity_open(id, path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK, 0640);
+  return *fd < 0 ? mp_usage("--%s %s: %s%s", option, path, strerror(-*fd), id->set_user ? " (as --user)" : "") : 0;
 }
 
-static int open_log(struct mp_log *log, const struct mp_config *config) {
+/* Workers open it themselves; who starts the server should hear at once that they could not. */
+static int try_access_log(const struct mp_identity *id, const struct mp_config *config) {
+  int fd;
+  if (!config->access_log || strcmp(config->access_log, "-") == 0) return 0;
+  int code = open_log_file(id, "access-log", config->access_log, &fd);
+  if (code == 0) close(fd);
+  return code;
+}
+
+static int open_log(struct mp_log *log, const struct mp_identity *id, const struct mp_config *config) {
   *log = (struct mp_log){.fd = STDERR_FILENO, .least = config->log_level, .json = config->log_json};
   if (!config->error_log || strcmp(config->error_log, "-") == 0) return 0;
-  int fd = open(config->error_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
-  if (fd < 0) return mp_usage("--error-log %s: %s", config->error_log, strerror(errno));
-  log->fd = fd;
-  return 0;
+  int fd, code = open_log_file(id, "error-log", config->error_log, &fd);
+  if (code == 0) log->fd = fd;
+  return code;
 }
 
 /* --help and --version answer whatever else is wrong: their words are looked for first. */
@@ -111,7 +118,8 @@ static bool answer_questions(int argc, char **argv, int *code) {
 }
 
 /* Settings for a verb with an app. 0 to go on; else what to exit with is in `*code`. */
-static int read_settings(struct mp_settings *s, int argc, char **argv, int *code) {
+static int read_settings(struct mp_settings *s, const struct mp_inheritance *inherited, int argc, char **argv,
+                         int *code) {
   struct mp_log log = {.fd = STDERR_FILENO, .least = MP_LOG_WARN};
   if (answer_questions(argc, argv, code)) return -1;
   int err = mp_settings_init(s, argc, argv, environ);
@@ -119,6 +127,7 @@ static int read_settings(struct mp_settings *s, int argc, char **argv, int *code
     *code = internal("the current folder", err);
     return -1;
   }
+  s->inherited = inherited;
   if (mp_settings_read_now(s, &log) < 0) {
     *code = mp_usage("%s", s->why);
     mp_settings_free(s);
@@ -133,13 +142,15 @@ static int read_settings(struct mp_settings *s, int argc, char **argv, int *code
 /* A reload: the same words as at the start, the file anew. */
 
 /* What the master looks at once. */
-static const char *const at_start[] = {"pid", "error-log", "shared-memory", "control-socket", "metrics-listen"};
+static const char *const at_start[] = {"pid", "error-log", "shared-memory", "control-socket"};
 enum { N_AT_START = sizeof at_start / sizeof *at_start };
 
 struct serving {
   struct mp_settings settings;
+  struct mp_inheritance inherited;
   char *started_with[N_AT_START]; /* owned: their values then, as one would write them */
   struct mp_log log;
+  mode_t umask;                                                    /* as we were started */
   void (*done)(void *pool, struct mp_plan *plan, const char *why); /* of the reread under way */
   void *pool;
 };
@@ -176,15 +187,17 @@ static void warn_of_restart(struct serving *serving, const struct mp_config *con
 
 static void on_reread(struct mp_settings *s, struct mp_options *options, const char *why) {
   struct serving *serving = s->ctx;
+  struct mp_identity identity = {0};
   struct mp_plan *plan = NULL;
-  const struct mp_config *c = options ? &options->config : NULL;
-  if (c) warn_of_restart(serving, c);
-  if (c && (c->user || c->group || c->umask || c->no_new_privs))
-    why = "user, group, umask and no_new_privs are not possible in this version";
-  else if (options && !(plan = mp_plan_of(options)))
+  char refusal[MP_WHY];
+  if (options) warn_of_restart(serving, &options->config);
+  if (options && read_identity(&options->config, &identity, refusal) < 0)
+    why = refusal;
+  else if (options && !(plan = mp_plan_of(options, &identity)))
     why = "out of memory";
   else if (options)
     warn_of_idle(options, &serving->log);
+  mp_identity_free(&identity);
   serving->done(serving->pool, plan, why);
 }
 
@@ -206,26 +219,39 @@ static bool owns(void *ctx, pid_t pid) {
   return mp_settings_owns(&((struct serving *)ctx)->settings, pid);
 }
 
-static int serve(struct serving *serving) {
+static int run_pool(struct serving *serving, struct mp_identity *identity) {
   struct mp_options *o = &serving->settings.options;
-  int code = find_app(&o->config, "serve");
-  if (code == 0) code = refuse_privileges(&o->config);
-  if (code == 0) code = open_log(&serving->log, &o->config);
-  if (code == 0) code = try_access_log(&o->config);
-  if (code != 0) return code;
   warn_of_idle(o, &serving->log);
+  warn_of_root(&o->config, &serving->log);
   keep_values(serving, &o->config);
-  struct mp_plan *plan = mp_plan_of(o);
+  struct mp_plan *plan = mp_plan_of(o, identity);
   if (!plan) return internal("the configuration", -ENOMEM);
   struct mp_pool_setup setup = {.log = &serving->log,
                                 .error_log = serving->log.fd,
                                 .plan = plan,
+                                .inherited = &serving->inherited,
+                                .umask = serving->umask,
                                 .ctx = serving,
                                 .reread = reread,
                                 .stop_rereading = stop_rereading,
                                 .owns = owns};
-  code = mp_pool_run(&setup);
+  int code = mp_pool_run(&setup);
   if (serving->log.fd != STDERR_FILENO) close(serving->log.fd);
+  return code;
+}
+
+static int serve(struct serving *serving) {
+  const struct mp_config *config = &serving->settings.options.config;
+  struct mp_identity identity = {0};
+  char why[MP_WHY];
+  int code = find_app(config, "serve");
+  if (code == 0 && read_identity(config, &identity, why) < 0) code = mp_usage("%s", why);
+  serving->umask = umask(0);
+  umask(identity.set_umask ? identity.umask : serving->umask);
+  if (code == 0) code = open_log(&serving->log, &identity, config);
+  if (code == 0) code = try_access_log(&identity, config);
+  if (code == 0) code = run_pool(serving, &identity);
+  mp_identity_free(&identity);
   return code;
 }
 
@@ -239,13 +265,18 @@ static void fill_stdio(void) {
 
 int mp_verb_serve(int argc, char **argv) {
   struct serving serving = {0};
+  char why[MP_WHY];
   int code;
   fill_stdio();
   mp_signal_begin();
-  if (read_settings(&serving.settings, argc, argv, &code) < 0) return code;
-  code = serve(&serving);
-  forget_values(&serving);
-  mp_settings_free(&serving.settings);
+  if (mp_inherited_read(&serving.inherited, &argc, &argv, why) < 0) {
+    code = mp_usage("%s", why);
+  } else if (read_settings(&serving.settings, &serving.inherited, argc, argv, &code) == 0) {
+    code = serve(&serving);
+    forget_values(&serving);
+    mp_settings_free(&serving.settings);
+  }
+  mp_inherited_free(&serving.inherited);
   return code;
 }
 
@@ -272,7 +303,7 @@ int mp_verb_check(int argc, char **argv) {
   int code;
   fill_stdio();
   mp_signal_begin();
-  if (read_settings(&s, argc, argv, &code) < 0) return code;
+  if (read_settings(&s, NULL, argc, argv, &code) < 0) return code;
   code = find_app(&s.options.config, "check");
   if (code == 0) code = check_app(&s.options.config);
   mp_settings_free(&s);

@@ -22,9 +22,15 @@ static int send_to_all(struct mp_child *child, int signo) {
   return err;
 }
 
+/* Before the first signal: what is below it is handed to us when it ends, and then nobody knows whose it was. */
+static void find_below(struct mp_child *child) {
+  if (child->leads && !child->leave) mp_below_collect(&child->below, child->proc.pid);
+}
+
 static void on_timeout(struct mp_timer *timer) {
   struct mp_child *child = MP_CONTAINER(timer, struct mp_child, timeout);
   if (child->stopping) {
+    find_below(child);
     send_to_all(child, SIGKILL);
     return;
   }
@@ -39,14 +45,18 @@ void mp_child_stop(struct mp_child *child, uint64_t grace_ms) {
     return;
   }
   child->stopping = true;
+  find_below(child);
   send_to_all(child, SIGTERM); /* ESRCH: its end is about to be noticed */
   send_to_all(child, SIGCONT); /* what is stopped cannot hear TERM */
+  mp_below_signal(&child->below, SIGTERM);
+  mp_below_signal(&child->below, SIGCONT);
   mp_timer_start(&child->timeout, grace_ms);
 }
 
 static void kill_now(struct mp_child *child) {
   if (child->state != RUNNING) return;
   child->stopping = true;
+  find_below(child);
   send_to_all(child, SIGKILL);
 }
 
@@ -81,6 +91,8 @@ static void settle(struct mp_child *child) {
   struct mp_status seen;
   child->held = !child->closing && mp_child_pipes_held(child);
   if (child->leads && !child->leave) mp_pidfd_signal_group(&child->proc, SIGKILL);
+  mp_below_signal(&child->below, SIGKILL);
+  mp_below_free(&child->below);
   mp_pidfd_reap(&child->proc, &seen);
   child->state = SETTLED;
   stop_watching(child);
@@ -234,6 +246,18 @@ int mp_child_start(struct mp_child *child, struct mp_loop *loop, const struct mp
   mp_timer_deinit(&child->linger);
   mp_timer_deinit(&child->timeout);
   return err;
+}
+
+void mp_child_let_go(struct mp_child *child) {
+  if (child->closing) return;
+  child->closing = true;
+  mp_child_pipes_close(child);
+  if (child->state != SETTLED) {
+    child->state = SETTLED;
+    stop_watching(child);
+    child->settled = true;
+  }
+  mp_loop_post(child->loop, &child->again);
 }
 
 void mp_child_close(struct mp_child *child) {

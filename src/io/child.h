@@ -10,6 +10,7 @@
 #ifndef MP_IO_CHILD_H
 #define MP_IO_CHILD_H
 
+#include "io/below.h"
 #include "io/pidfd.h"
 #include "io/stream.h"
 
@@ -72,7 +73,8 @@ struct mp_child {
   struct mp_soon again;          /* looks once more at what a call has changed */
   uint64_t started_ms, ended_ms; /* of the loop's clock */
   uint64_t grace_ms, linger_ms;
-  uint64_t discarded; /* bytes drained that nobody had asked for */
+  struct mp_below below; /* once it is stopped: what has left its group, and ends with it all the same */
+  uint64_t discarded;    /* bytes drained that nobody had asked for */
   size_t max_output;
   uint8_t state, tries, handles; /* handles: still open on the loop */
   bool timed_out, stopping, held, leave, kill_on_limit, settled, closing;
@@ -113,5 +115,8 @@ void mp_child_stop(struct mp_child *child, uint64_t grace_ms);
 
 /* Frees everything on the loop; a child that still runs is killed with its group and reaped first. */
 void mp_child_close(struct mp_child *child);
+
+/* The same, but a child that still runs goes on without us: it is nobody's to stop or to reap here any more. */
+void mp_child_let_go(struct mp_child *child);
 
 #endif

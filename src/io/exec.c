@@ -147,8 +147,21 @@ IN_CHILD static int set_nice(const struct mp_exec *exec) {
   return syscall(SYS_setpriority, PRIO_PROCESS, 0, 20 - (int)now + exec->nice) < 0 ? errno : 0;
 }
 
-/* Groups first, while we still may. Whoever changes nothing needs no right to. */
+/* Groups first, while we still may. */
+IN_CHILD static int put_on(const struct mp_identity *id) {
+  if (id->set_umask) syscall(SYS_umask, id->umask);
+  if (id->set_user) {
+    if (syscall(SYS_setgroups, id->n_groups, id->groups) < 0) return errno;
+    if (syscall(SYS_setresgid, id->gid, id->gid, id->gid) < 0) return errno;
+    if (syscall(SYS_setresuid, id->uid, id->uid, id->uid) < 0) return errno;
+  }
+  if (id->no_new_privs && syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return errno;
+  return 0;
+}
+
+/* Whoever changes nothing needs no right to. */
 IN_CHILD static int set_user(const struct mp_exec *exec) {
+  if (exec->identity) return put_on(exec->identity);
   bool other_uid = exec->set_uid && exec->uid != (uid_t)syscall(SYS_geteuid);
   bool other_gid = exec->set_gid && exec->gid != (gid_t)syscall(SYS_getegid);
   if ((other_uid || other_gid) && syscall(SYS_setgroups, exec->set_gid, &exec->gid) < 0) return errno;
@@ -362,7 +375,8 @@ int mp_exec(const struct mp_exec *exec, struct mp_started *started, enum mp_exec
   if (birth == MAP_FAILED) return -errno;
   birth->exec = exec;
   birth->parent = getpid();
-  int dumpable = exec->set_uid || exec->set_gid ? prctl(PR_GET_DUMPABLE) : 0;
+  bool other_user = exec->set_uid || exec->set_gid || (exec->identity && exec->identity->set_user);
+  int dumpable = other_user ? prctl(PR_GET_DUMPABLE) : 0;
   int err = start_masked(birth, started, step);
   /* A change of user in memory shared with us takes our own core dumps away. */
   if (dumpable == 1) prctl(PR_SET_DUMPABLE, 1);

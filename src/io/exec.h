@@ -6,10 +6,9 @@
 #ifndef MP_IO_EXEC_H
 #define MP_IO_EXEC_H
 
-#include <stdbool.h>
+#include "io/identity.h"
 #include <stdint.h>
 #include <sys/resource.h>
-#include <sys/types.h>
 
 enum mp_exec_step {
   MP_EXEC_START, /* clone itself */
@@ -45,7 +44,8 @@ struct mp_exec {
   bool set_uid, set_gid, set_nice;
   uid_t uid;
   gid_t gid;
-  int nice; /* added to ours */
+  int nice;                           /* added to ours */
+  const struct mp_identity *identity; /* NULL: nothing of it changes; not together with set_uid, set_gid */
 };
 
 struct mp_started {

@@ -1,4 +1,5 @@
 #include "io/guardian.h"
+#include "io/family.h"
 #include "io/pidfd.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 #define SYS_pidfd_open 434
 #endif
 
-enum { LISTING = 4096, GUARDIAN_STACK = 256 * 1024, LAST_SWEEP_MS = 1500 };
+enum { GUARDIAN_STACK = 256 * 1024, LAST_SWEEP_MS = 1500 };
 
 int mp_subreaper(void) {
   return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0;
@@ -33,6 +34,9 @@ struct visit {
   void *ctx;                           /* borrowed for the call */
   void (*meet)(struct visit *visit, pid_t pid);
   int found, ended;
+  bool own_group; /* those of our own group are met too */
+  pid_t *pids;    /* borrowed: room for `most` */
+  unsigned most;
 };
 
 static void meet_unless_spared(struct visit *visit, pid_t pid) {
@@ -40,74 +44,12 @@ static void meet_unless_spared(struct visit *visit, pid_t pid) {
   visit->meet(visit, pid);
 }
 
-/* Every folder of `path` that is a number; each(number, arg) until it says false. false: no such folder. */
-static bool each_number(const char *path, void (*each)(int number, void *arg), void *arg) {
-  _Alignas(uint64_t) char listing[LISTING];
-  int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  long size;
-  if (dir < 0) return false;
-  while ((size = syscall(SYS_getdents64, dir, listing, sizeof listing)) > 0) {
-    for (long at = 0; at < size;) {
-      uint16_t len; /* struct linux_dirent64: ino, off, len, type, name */
-      memcpy(&len, listing + at + 16, sizeof len);
-      int number = (int)strtol(listing + at + 19, NULL, 10); /* 0: no process */
-      if (number > 0) each(number, arg);
-      at += len;
-    }
-  }
-  close(dir);
-  return true;
+static void visit_child(int pid, void *arg) {
+  meet_unless_spared(arg, pid);
 }
 
-/* The numbers of one thread's children file, which may be longer than the buffer. */
-static void read_children(int fd, struct visit *visit) {
-  char text[LISTING];
-  pid_t pid = 0;
-  ssize_t n;
-  while ((n = read(fd, text, sizeof text)) > 0) {
-    for (ssize_t i = 0; i < n; i++) {
-      if (text[i] >= '0' && text[i] <= '9') {
-        pid = pid * 10 + (text[i] - '0');
-      } else if (pid > 0) {
-        meet_unless_spared(visit, pid);
-        pid = 0;
-      }
-    }
-  }
-}
-
-static void visit_thread(int tid, void *arg) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/self/task/%d/children", tid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return; /* the thread has ended */
-  read_children(fd, arg);
-  close(fd);
-}
-
-/* "pid (name) state ppid ...", where the name may hold anything. */
-static pid_t parent_of(int pid) {
-  char path[64], text[512];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (fd >= 0) close(fd);
-  if (n <= 0) return -1;
-  text[n] = '\0';
-  const char *behind = strrchr(text, ')');
-  return behind && strlen(behind) > 4 ? (int)strtol(behind + 4, NULL, 10) : -1;
-}
-
-static void visit_if_ours(int pid, void *arg) {
-  if (parent_of(pid) == getpid()) meet_unless_spared(arg, pid);
-}
-
-/* Kernels without CONFIG_PROC_CHILDREN make us look at every process. */
 static void visit_children(struct visit *visit) {
-  if (access("/proc/thread-self/children", R_OK) == 0)
-    each_number("/proc/self/task", visit_thread, visit);
-  else
-    each_number("/proc", visit_if_ours, visit);
+  mp_family_each(getpid(), visit_child, visit);
 }
 
 /* The group, when there is one that is neither ours nor that of a child to be spared. Its number is held as long as we
@@ -134,7 +76,7 @@ static void end_child(struct visit *visit, pid_t pid) {
 
 static void reap_stranger(struct visit *visit, pid_t pid) {
   siginfo_t info = {.si_pid = 0};
-  if (getpgid(pid) == getpgrp()) return;
+  if (!visit->own_group && getpgid(pid) == getpgrp()) return;
   if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) < 0) return;
   if (info.si_pid == pid)
     visit->ended++;
@@ -172,6 +114,23 @@ int mp_reap_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx, int *left)
   visit_children(&visit);
   if (left) *left = visit.found;
   return visit.ended;
+}
+
+int mp_reap_all_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx) {
+  struct visit visit = {.spare = spare, .ctx = ctx, .meet = reap_stranger, .own_group = true};
+  visit_children(&visit);
+  return visit.ended;
+}
+
+static void note_pid(struct visit *visit, pid_t pid) {
+  if ((unsigned)visit->found < visit->most) visit->pids[visit->found] = pid;
+  visit->found++;
+}
+
+unsigned mp_children(pid_t *pids, unsigned most) {
+  struct visit visit = {.meet = note_pid, .pids = pids, .most = most};
+  visit_children(&visit);
+  return (unsigned)visit.found;
 }
 
 /* Until the last writer is dead. Bytes say nothing; a descriptor that can no longer be read tells us no more than a

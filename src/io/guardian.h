@@ -22,4 +22,10 @@ int mp_sweep(bool (*spare)(pid_t pid, void *ctx), void *ctx, int most_ms);
  * `*left` (may be NULL) gets how many strangers still run. */
 int mp_reap_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx, int *left);
 
+/* The same for a process in which nobody else waits for children: one of our own group is reaped too. */
+int mp_reap_all_strangers(bool (*spare)(pid_t pid, void *ctx), void *ctx);
+
+/* The children of this process, zombies too: at most `most` at `pids`; how many there are. */
+unsigned mp_children(pid_t *pids, unsigned most);
+
 #endif

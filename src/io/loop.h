@@ -29,8 +29,8 @@ struct mp_loop {
   uv_prepare_t prepare;
   /* The loop is about to wait. NULL: nobody cares. Called at each turn, so it should cost nothing. */
   void (*on_sleep)(struct mp_loop *loop);
-  /* Since when this turn is at work, 0 while the loop waits: for whoever looks from outside. NULL: nobody does. Borrowed;
-   * set to 0 by on_sleep. */
+  /* Since when this turn is at work, 0 while the loop waits: for whoever looks from outside. NULL: nobody does.
+   * Borrowed; set to 0 by on_sleep. */
   _Atomic uint64_t *busy_since_ms;
   uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
@@ -50,6 +50,12 @@ void mp_soon_cancel(struct mp_soon *soon);
 /* The time at which this turn of the loop began, in milliseconds (monotonic). */
 static inline uint64_t mp_loop_now(const struct mp_loop *loop) {
   return uv_now(&loop->uv);
+}
+
+/* The time as it is now, in nanoseconds (monotonic): for ages, across processes too. */
+static inline uint64_t mp_loop_now_ns(const struct mp_loop *loop) {
+  (void)loop;
+  return uv_hrtime();
 }
 
 /* What libuv calls back begins with this. */

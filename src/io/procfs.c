@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,7 +22,6 @@ static ssize_t read_stat(pid_t pid, char *text, size_t size) {
 
 int mp_process_look(pid_t pid, struct mp_process_facts *facts) {
   char text[1024];
-  unsigned long long pages = 0;
   ssize_t n = read_stat(pid, text, sizeof text);
   if (n < 0) return (int)n;
   const char *at = strrchr(text, ')'); /* the name may hold anything */
@@ -29,7 +29,7 @@ int mp_process_look(pid_t pid, struct mp_process_facts *facts) {
   at += 2;
   facts->state = *at;
   for (unsigned i = 0; at && i < FIELDS_TO_RSS; i++) at = (at = strchr(at, ' ')) ? at + 1 : NULL;
-  if (!at || sscanf(at, "%llu", &pages) != 1) return -EPROTO;
-  facts->rss_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+  if (!at || *at < '0' || *at > '9') return -EPROTO;
+  facts->rss_bytes = strtoull(at, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
   return 0;
 }

@@ -22,7 +22,8 @@ enum { MP_WATCH_STUCK_MS = 500 };
 struct mp_hold {
   _Atomic uint64_t since_ms; /* coarse, monotonic; 0: in nothing */
   _Atomic uint32_t most_ms;  /* instead of the watchdog's over_ms; 0: that. Stored before since_ms */
-  _Atomic uint64_t *moved_ms; /* borrowed: the last since_ms that was a time, for whoever looks from outside; may be NULL */
+  _Atomic uint64_t
+      *moved_ms; /* borrowed: the last since_ms that was a time, for whoever looks from outside; may be NULL */
 };
 
 enum mp_watch_step { MP_WATCH_NONE, MP_WATCH_SLOW, MP_WATCH_OVER, MP_WATCH_STUCK, MP_WATCH_BACK };

@@ -4,9 +4,13 @@
 
 #include "base/lines.h"
 #include "base/shm.h"
+#include "io/cgroup.h"
 #include "io/child.h"
+#include "io/notify.h"
 #include "io/signal.h"
+#include "pool/control.h"
 #include "pool/pool.h"
+#include "pool/reporter.h"
 #include "pool/roster.h"
 
 enum { MP_POOL_SIGNALS = 10, MP_POOL_LISTENERS = 64 };
@@ -20,9 +24,45 @@ struct mp_member {
   struct mp_stream control;
   struct mp_lines lines;
   struct mp_list node; /* of pool->members */
+  unsigned cgroup;     /* its number; 0: none */
   /* Of look.c: when it was looked at last, its sign then, and for how long that has been the same. */
   uint64_t looked_ms, sign_ms, silent_ms;
+  uint8_t open; /* of child and control: how many still are */
+};
+
+/* What the service manager was told last, and what it still has to be told. */
+struct mp_systemd {
+  struct mp_notify notify; /* fd -1: there is nobody to tell */
+  struct mp_timer beat;    /* the signs of life */
+  uint64_t beat_ms;        /* 0: none are wanted */
+  struct mp_timer again;   /* tries to send `unsent` */
+  struct mp_buf unsent;    /* owned: what its socket had no room for */
+  char status[128];
+  bool silent; /* another master is the one to speak */
+  bool told_ready, told_stopping, reloading;
+};
+
+/* The master that shall follow us, from USR2 until it has failed, or until we have left it to it. Freed when both child
+ * and control have closed. */
+struct mp_successor {
+  struct mp_pool *pool; /* borrowed */
+  struct mp_child child;
+  struct mp_stream control;
+  struct mp_lines lines;
+  char tail[512]; /* the last that it said on stderr */
+  unsigned tail_len;
   uint8_t open;        /* of child and control: how many still are */
+  bool serves;         /* it is the master now */
+  bool stopped;        /* by us */
+  bool reload, reopen; /* signals that came meanwhile: it hears of them once it serves */
+};
+
+/* The master before us, as long as it lives. */
+struct mp_predecessor {
+  struct mp_stream control;
+  struct mp_lines lines;
+  bool lives;
+  bool leads; /* it has not left it to us yet */
 };
 
 /* A listening socket, shared by the generations that use it. Its name goes with it. */
@@ -30,6 +70,7 @@ struct mp_socket {
   int fd;        /* owned */
   char *address; /* owned: what it was opened for */
   unsigned users;
+  bool anothers; /* a master before or behind us uses it too: the name is not ours to remove */
 };
 
 struct mp_sockets {
@@ -49,6 +90,7 @@ struct mp_pool {
   struct mp_member *seats[MP_ROSTER_SEATS]; /* borrowed from members; NULL: free */
   int start_errors[MP_ROSTER_SEATS];        /* starts that failed and are not told yet; 0: none */
   struct mp_soon tell_start_errors;
+  struct mp_cgroups cgroups;
   struct mp_timer alarm;   /* of the roster */
   struct mp_timer look;    /* at those that serve */
   struct mp_timer sweep;   /* the next slice, while strangers are left */
@@ -58,16 +100,30 @@ struct mp_pool {
   struct mp_sockets sockets;      /* of the pool's generation */
   struct mp_sockets next_sockets; /* of the one being probed */
   struct mp_sockets old_sockets;  /* of the ones before, until every slot has the pool's */
-  int death_pipe[2];  /* owned: the write end is ours alone */
-  struct mp_shm *shm; /* owned */
-  int shm_fd;         /* owned */
+  struct mp_control control;
+  struct mp_reporter reporter;
+  uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */
+  int death_pipe[2];                   /* owned: the write end is ours alone */
+  struct mp_shm *shm;                  /* owned */
+  int shm_fd;                          /* owned */
+  struct mp_systemd systemd;
+  struct mp_successor *successor; /* owned; NULL: none */
+  struct mp_predecessor predecessor;
+  pid_t heir;     /* the successor that serves: not ours to end any more; 0: none */
+  char *pid_file; /* owned; NULL: none is wanted */
+  pid_t *earlier; /* owned: children that we had before we began */
+  unsigned n_earlier;
+  int commons_fd, bell_fd; /* owned: what workers have in common (commons.h); the master does not look inside */
   int exit_code;
+  bool proven; /* every slot had its worker once, or its failure */
   bool rereading, reread_again, over;
 };
 
 /* pool.c */
 void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event);
-void mp_pool_left(struct mp_pool *pool); /* a member is gone for good */
+void mp_pool_left(struct mp_pool *pool);      /* a member, or what else has to close, is gone for good */
+void mp_pool_take_over(struct mp_pool *pool); /* from now on we are the master */
+void mp_pool_reload(struct mp_pool *pool);
 
 /* member.c */
 int mp_member_start(struct mp_pool *pool, const struct mp_action *action, const struct mp_plan *plan);
@@ -75,10 +131,16 @@ void mp_member_say(struct mp_member *member, const char *word); /* with its newl
 void mp_member_kill(struct mp_member *member);
 
 /* strangers.c */
+int mp_strangers_note(struct mp_pool *pool); /* who is there before us; 0 or -ENOMEM */
 bool mp_strangers_spared(pid_t pid, void *pool);
 void mp_strangers_sweep(struct mp_pool *pool); /* in slices, until none is left */
 void mp_strangers_on_timer(struct mp_timer *timer);
 void mp_strangers_reap(struct mp_pool *pool); /* those that have ended by themselves */
+
+/* tell.c: what the shared page tells of the pool */
+void mp_tell_begin(struct mp_pool *pool);
+void mp_tell_action(struct mp_pool *pool, const struct mp_action *action, const struct mp_event *event);
+void mp_tell_after(struct mp_pool *pool); /* the actions of an event are done */
 
 /* facts.c: what the roster has to say, as lines of the log */
 void mp_pool_say(struct mp_pool *pool, const struct mp_action *fact, const struct mp_event *event);
@@ -97,6 +159,27 @@ void mp_pool_adopt_sockets(struct mp_pool *pool);
 void mp_pool_settle_sockets(struct mp_pool *pool);
 void mp_pool_drop_sockets(struct mp_pool *pool);
 void mp_pool_stop_listening(struct mp_pool *pool);
+void mp_pool_own_names(struct mp_pool *pool, bool ours); /* of unix sockets: do they end with us? */
+
+/* systemd.c: never fails; harmless where nobody listens */
+int mp_systemd_open(struct mp_pool *pool); /* 0 or -ENOMEM */
+void mp_systemd_close(struct mp_pool *pool);
+void mp_systemd_look(struct mp_pool *pool);      /* something may have changed: what has, is told */
+void mp_systemd_reloading(struct mp_pool *pool); /* a reload, or an upgrade, begins */
+void mp_systemd_hand_over(struct mp_pool *pool, pid_t successor);
+void mp_systemd_take_over(struct mp_pool *pool);
+
+/* successor.c: USR2 */
+void mp_successor_start(struct mp_pool *pool);
+void mp_successor_stop(struct mp_pool *pool, bool now); /* we end, and so does what is not the master yet */
+void mp_successor_let_go(struct mp_pool *pool);
+
+/* predecessor.c: the other end of it */
+int mp_predecessor_open(struct mp_pool *pool); /* 0 or -errno */
+void mp_predecessor_close(struct mp_pool *pool);
+void mp_predecessor_begin(struct mp_pool *pool); /* workers come next: what is said from now on is for everybody */
+void mp_predecessor_proven(struct mp_pool *pool);
+int mp_predecessor_listener(struct mp_pool *pool, const char *address); /* its descriptor, ours now; -1: it has none */
 
 /* pidfile.c: 0 or -errno */
 int mp_pidfile_write(const char *path);

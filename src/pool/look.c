@@ -39,14 +39,13 @@ static void tell_size(struct mp_pool *pool, const struct mp_member *m, uint64_t 
   uint64_t most = pool->plan->config.max_rss;
   if (!most || bytes <= most) return;
   mp_pool_tell(pool,
-               &(struct mp_event){
-                   .kind = MP_EVENT_SPENT, .seat = m->seat, .limit = MP_LIMIT_MEMORY, .figure = bytes});
+               &(struct mp_event){.kind = MP_EVENT_SPENT, .seat = m->seat, .limit = MP_LIMIT_MEMORY, .figure = bytes});
 }
 
-/* A stop by a debugger is its user's. */
+/* A stop by a debugger is its user's. Where there is no /proc, or no descriptor to read it by, the page must do. */
 static uint64_t look_at(struct mp_pool *pool, struct mp_member *m, uint64_t now) {
-  struct mp_process_facts facts = {0};
-  if (mp_process_look(m->child.proc.pid, &facts) < 0) return 0; /* it ends: its pidfd will say how */
+  struct mp_process_facts facts;
+  if (mp_process_look(m->child.proc.pid, &facts) < 0) facts = (struct mp_process_facts){0};
   bool stopped = facts.state == 'T';
   uint64_t sign = facts.state == 't' ? 0 : last_sign(&pool->shm->slot[m->seat]);
   uint64_t ms = silent_for(m, sign, stopped, now);

@@ -1,4 +1,5 @@
 #include "pool/pool.h"
+#include "base/commons.h"
 #include "base/err.h"
 #include "io/guardian.h"
 #include "pool/inside.h"
@@ -7,9 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { INTERNAL = 1 /* exit code */, LAST_SWEEP_MS = 1000 };
+enum { INTERNAL = 1, CANNOT_LISTEN = 4 /* exit codes */, LAST_SWEEP_MS = 1000 };
 
 void mp_plan_free(struct mp_plan *plan) {
   if (!plan) return;
@@ -17,6 +19,7 @@ void mp_plan_free(struct mp_plan *plan) {
   free(plan->words);
   free(plan->folder);
   if (plan->settings_fd >= 0) close(plan->settings_fd);
+  mp_identity_free(&plan->identity);
   mp_config_free(&plan->config);
   free(plan);
 }
@@ -54,10 +57,29 @@ static void use(struct mp_pool *pool, const struct mp_config *config) {
   pool->roster->lifetime_ms = ms_of(config->max_lifetime);
   pool->log->least = config->log_level;
   pool->log->json = config->log_json;
+  const struct mp_identity *id = &pool->plan->identity;
+  umask(id->set_umask ? id->umask : pool->setup->umask);
+}
+
+/* What cannot be had stays as it was: the app is proven, and that is what counts. */
+static void move_metrics(struct mp_pool *pool, const char *address) {
+  char why[512] = "out of memory";
+  if (mp_reporter_use(&pool->reporter, address, why, sizeof why) < 0)
+    mp_log(pool->log, MP_LOG_ERROR, "pool", "metrics stay where they were: %s", why);
+}
+
+/* From the master before us, who has let them go. */
+static void take_views_over(struct mp_pool *pool) {
+  const struct mp_config *config = &pool->plan->config;
+  char why[512] = "out of memory";
+  if (mp_control_open(&pool->control, pool, config->control_socket, why, sizeof why) < 0)
+    mp_log(pool->log, MP_LOG_ERROR, "pool", "there is no control socket: %s", why);
+  mp_reporter_take_over(&pool->reporter, config->metrics_listen);
 }
 
 static void adopt(struct mp_pool *pool) {
   if (!pool->next) return;
+  move_metrics(pool, pool->next->config.metrics_listen);
   mp_plan_free(pool->plan);
   pool->plan = pool->next;
   pool->next = NULL;
@@ -95,11 +117,23 @@ static void finish(struct mp_pool *pool, int code) {
   mp_timer_stop(&pool->look);
   mp_timer_stop(&pool->sweep);
   pool->setup->stop_rereading(pool->setup->ctx);
+  mp_control_close(&pool->control);
+  mp_reporter_close(&pool->reporter);
   mp_pool_left(pool);
 }
 
 void mp_pool_left(struct mp_pool *pool) {
-  if (pool->over && !pool->rereading && mp_list_empty(&pool->members)) mp_loop_stop(&pool->loop);
+  bool follower = pool->successor && !pool->successor->serves;
+  if (!pool->over || pool->rereading || follower || !mp_list_empty(&pool->members)) return;
+  if (mp_control_is_closed(&pool->control) && mp_reporter_is_closed(&pool->reporter)) mp_loop_stop(&pool->loop);
+}
+
+/* Who has asked for a reload hears what came of it. */
+static void tell_reloaded(struct mp_pool *pool, enum mp_fact fact) {
+  if (fact == MP_FACT_RELOADED) mp_control_reloaded(&pool->control, NULL);
+  if (fact == MP_FACT_DROPPED) mp_control_reloaded(&pool->control, "the new workers failed; the log says why");
+  if (fact == MP_FACT_MIXED) mp_control_reloaded(&pool->control, "some of the new workers failed; the log says why");
+  if (fact == MP_FACT_STOPPING) mp_control_reloaded(&pool->control, "the server is stopping");
 }
 
 static void note(struct mp_pool *pool, const struct mp_action *a, const struct mp_event *event) {
@@ -108,7 +142,10 @@ static void note(struct mp_pool *pool, const struct mp_action *a, const struct m
   if (a->fact == MP_FACT_DROPPED) drop(pool);
   if (a->fact == MP_FACT_READY) mp_pool_look_soon(pool);
   if (a->fact == MP_FACT_RELOADED) mp_pool_settle_sockets(pool);
-  if (a->fact == MP_FACT_STOPPING) mp_pool_stop_listening(pool);
+  tell_reloaded(pool, a->fact);
+  if (a->fact != MP_FACT_STOPPING) return;
+  mp_pool_stop_listening(pool);
+  mp_successor_stop(pool, false);
 }
 
 static void perform(struct mp_pool *pool, const struct mp_action *a, const struct mp_event *event) {
@@ -143,7 +180,32 @@ static void perform(struct mp_pool *pool, const struct mp_action *a, const struc
 
 void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event) {
   unsigned n = mp_roster_take(pool->roster, event, mp_loop_now(&pool->loop));
-  for (unsigned i = 0; i < n; i++) perform(pool, &pool->roster->actions[i], event);
+  for (unsigned i = 0; i < n; i++) {
+    mp_tell_action(pool, &pool->roster->actions[i], event);
+    perform(pool, &pool->roster->actions[i], event);
+  }
+  mp_tell_after(pool);
+  if (pool->over) return;
+  if (!pool->proven && mp_roster_manned(pool->roster)) {
+    pool->proven = true;
+    mp_predecessor_proven(pool);
+  }
+  mp_systemd_look(pool);
+}
+
+/* At a start without a master before us at once; else when that one has left it to us, or is dead. */
+void mp_pool_take_over(struct mp_pool *pool) {
+  char text[128];
+  pool->predecessor.leads = false;
+  mp_pool_own_names(pool, true);
+  pool->roster->boot_tries = MP_ROSTER_BOOT_TRIES;
+  mp_log(pool->log, MP_LOG_INFO, "pool", "this is the master now pid=%d", (int)getpid());
+  int err = pool->pid_file ? mp_pidfile_write(pool->pid_file) : 0;
+  if (err < 0)
+    mp_log(pool->log, MP_LOG_ERROR, "pool", "the pid file cannot be written file=%s: %s", pool->pid_file,
+           mp_err_text(err, text, sizeof text));
+  mp_systemd_take_over(pool);
+  take_views_over(pool);
 }
 
 static void on_alarm(struct mp_timer *timer) {
@@ -157,12 +219,20 @@ static void reread(struct mp_pool *pool);
 static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
   if (mp_pool_listen_next(pool, &plan->config) < 0) {
     mp_plan_free(plan);
+    mp_control_reloaded(&pool->control, "an address cannot be listened on; the log says which");
     return;
   }
+  if (plan->config.shared_memory != pool->plan->config.shared_memory)
+    mp_log(pool->log, MP_LOG_WARN, "pool", "another size of shared memory takes a restart; the old one stays");
   mp_plan_free(pool->next);
   pool->next = plan;
   pool->next_generation = pool->roster->newest + 1;
   mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_RELOAD, .workers = plan->config.workers});
+}
+
+static void refuse_reload(struct mp_pool *pool, const char *why) {
+  mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
+  mp_control_reloaded(&pool->control, why);
 }
 
 static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {
@@ -173,8 +243,9 @@ static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {
   else if (plan)
     reload_with(pool, plan);
   else
-    mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
+    refuse_reload(pool, why);
   if (pool->reread_again && !pool->over) reread(pool);
+  if (!pool->over) mp_systemd_look(pool);
   mp_pool_left(pool);
 }
 
@@ -186,8 +257,12 @@ static void reread(struct mp_pool *pool) {
   if (err == 0) return;
   char text[128];
   pool->rereading = false;
-  mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the configuration cannot be read: %s",
-         mp_err_text(err, text, sizeof text));
+  refuse_reload(pool, mp_err_text(err, text, sizeof text));
+}
+
+void mp_pool_reload(struct mp_pool *pool) {
+  mp_systemd_reloading(pool);
+  reread(pool);
 }
 
 /* Signals. */
@@ -210,19 +285,36 @@ static void reopen_own_log(struct mp_pool *pool) {
   const char *path = pool->plan->config.error_log;
   char text[128];
   if (!path || strcmp(path, "-") == 0 || pool->log->fd == STDERR_FILENO) return;
-  int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
-  if (fd < 0 || dup3(fd, pool->log->fd, O_CLOEXEC) < 0)
+  int flags = O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK;
+  int fd = mp_identity_open(&pool->plan->identity, path, flags, 0640);
+  int err = fd < 0 ? fd : dup3(fd, pool->log->fd, O_CLOEXEC) < 0 ? -errno : 0;
+  if (err < 0)
     mp_log(pool->log, MP_LOG_ERROR, "pool", "the log cannot be reopened, the old one goes on file=%s: %s", path,
-           mp_err_text(-errno, text, sizeof text));
+           mp_err_text(err, text, sizeof text));
   if (fd >= 0) close(fd);
 }
 
 static void reopen_logs(struct mp_pool *pool) {
   reopen_own_log(pool);
+  mp_reporter_renew(&pool->reporter);
   MP_LIST_EACH(node, &pool->members) {
     struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
     if (pool->seats[m->seat] == m) mp_member_say(m, "reopen\n");
   }
+}
+
+static void stop_now(struct mp_pool *pool) {
+  mp_successor_stop(pool, true);
+  tell_kind(pool, MP_EVENT_STOP_NOW);
+}
+
+/* While another master is on its way to replace us, its configuration is the one that counts: it hears of a reload as
+ * soon as it can, and should it fail, we reload. */
+static void reload_or_wait(struct mp_pool *pool) {
+  if (pool->successor)
+    pool->successor->reload = true;
+  else
+    mp_pool_reload(pool);
 }
 
 static void on_signal(struct mp_signal *signal, int signo) {
@@ -236,14 +328,15 @@ static void on_signal(struct mp_signal *signal, int signo) {
     mp_strangers_reap(pool);
     break;
   case SIGTERM:
+    if (pool->roster->stage == MP_STAGE_STOPPING) mp_successor_stop(pool, true);
     tell_kind(pool, MP_EVENT_STOP);
     break;
   case SIGINT:
   case SIGQUIT:
-    tell_kind(pool, MP_EVENT_STOP_NOW);
+    stop_now(pool);
     break;
   case SIGHUP:
-    reread(pool);
+    reload_or_wait(pool);
     break;
   case SIGTTIN:
     tell_kind(pool, MP_EVENT_MORE);
@@ -253,12 +346,15 @@ static void on_signal(struct mp_signal *signal, int signo) {
     break;
   case SIGUSR1:
     reopen_logs(pool);
+    if (pool->successor) pool->successor->reopen = true;
+    break;
+  case SIGUSR2:
+    mp_successor_start(pool);
     break;
   case SIGWINCH:
     if (!at_a_terminal()) tell_kind(pool, MP_EVENT_REST);
     break;
   default:
-    mp_log(pool->log, MP_LOG_WARN, "pool", "nothing is done at this signal yet name=%s", name);
     break;
   }
 }
@@ -286,14 +382,21 @@ static void raise_nofile(void) {
 
 static int acquire(struct mp_pool *pool) {
   int err = mp_subreaper();
+  mp_cgroups_open(&pool->cgroups);
+  if (err == 0) err = mp_strangers_note(pool);
   if (err < 0) return err;
   if (!(pool->roster = malloc(sizeof *pool->roster))) return -ENOMEM;
   if (pipe2(pool->death_pipe, O_CLOEXEC) < 0) return -errno;
   if (!(pool->shm = mp_shm_create(MP_ROSTER_SEATS, &pool->shm_fd))) return -errno;
+  err = mp_commons_create(pool->plan->config.shared_memory, MP_ROSTER_SEATS, &pool->commons_fd, &pool->bell_fd);
+  if (err < 0) return err;
   if ((err = mp_timer_init(&pool->alarm, &pool->loop.timers, on_alarm)) < 0) return err;
   if ((err = mp_timer_init(&pool->look, &pool->loop.timers, mp_pool_on_look)) < 0) return err;
   if ((err = mp_timer_init(&pool->sweep, &pool->loop.timers, mp_strangers_on_timer)) < 0) return err;
+  if ((err = mp_reporter_init(&pool->reporter, pool)) < 0) return err;
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
+  if ((err = mp_systemd_open(pool)) < 0) return err;
+  if ((err = mp_predecessor_open(pool)) < 0) return err;
   return open_signals(pool);
 }
 
@@ -304,18 +407,26 @@ static void close_fd(int *fd) {
 
 static void release(struct mp_pool *pool) {
   close_signals(pool);
+  mp_systemd_close(pool);
+  mp_predecessor_close(pool);
   mp_soon_cancel(&pool->tell_start_errors);
   mp_timer_deinit(&pool->alarm);
   mp_timer_deinit(&pool->look);
   mp_timer_deinit(&pool->sweep);
+  mp_reporter_deinit(&pool->reporter);
   mp_loop_deinit(&pool->loop);
   mp_pool_stop_listening(pool);
   close_fd(&pool->death_pipe[0]);
   close_fd(&pool->death_pipe[1]);
   if (pool->shm) mp_shm_unmap(pool->shm);
   close_fd(&pool->shm_fd);
+  close_fd(&pool->commons_fd);
+  close_fd(&pool->bell_fd);
   drop(pool);
   mp_plan_free(pool->plan);
+  free(pool->pid_file);
+  mp_cgroups_close(&pool->cgroups);
+  free(pool->earlier);
   free(pool->roster);
 }
 
@@ -325,30 +436,58 @@ static int fail(const char *what, int err) {
   return INTERNAL;
 }
 
+/* Where operators look. 0, or -errno and a sentence is on stderr. */
+static int open_views(struct mp_pool *pool) {
+  const struct mp_config *config = &pool->plan->config;
+  char why[512] = "out of memory";
+  int err = mp_control_open(&pool->control, pool, config->control_socket, why, sizeof why);
+  if (err < 0) fprintf(stderr, "moonpool: the control socket: %s\n", why);
+  if (err < 0) return err;
+  err = mp_reporter_use(&pool->reporter, config->metrics_listen, why, sizeof why);
+  if (err < 0) fprintf(stderr, "moonpool: metrics: %s\n", why);
+  return err;
+}
+
+static void run(struct mp_pool *pool) {
+  mp_predecessor_begin(pool);
+  mp_roster_init(pool->roster, pool->plan->config.workers, 0, 0);
+  if (pool->predecessor.leads) pool->roster->boot_tries = 1; /* it goes on, and has to know */
+  use(pool, &pool->plan->config);
+  mp_tell_begin(pool);
+  mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_BEGIN});
+  mp_loop_run(&pool->loop);
+  mp_sweep(mp_strangers_spared, pool, LAST_SWEEP_MS);
+  mp_successor_let_go(pool); /* last: it takes our end for the end of file, and only then can be upgraded itself */
+  mp_log(pool->log, MP_LOG_INFO, "pool", "stopped code=%d", pool->exit_code);
+}
+
 static int serve(struct mp_pool *pool) {
-  char *pid_file = pool->plan->config.pid_file ? strdup(pool->plan->config.pid_file) : NULL;
-  int err = pid_file ? mp_pidfile_write(pid_file) : 0;
-  if (err < 0) {
-    pool->exit_code = fail(pid_file, err);
-  } else {
-    mp_roster_init(pool->roster, pool->plan->config.workers, 0, 0);
-    use(pool, &pool->plan->config);
-    mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_BEGIN});
-    mp_loop_run(&pool->loop);
-    mp_sweep(mp_strangers_spared, pool, LAST_SWEEP_MS);
-    mp_log(pool->log, MP_LOG_INFO, "pool", "stopped code=%d", pool->exit_code);
-    if (pid_file) mp_pidfile_remove(pid_file);
-  }
-  free(pid_file);
+  const char *path = pool->plan->config.pid_file;
+  pool->pid_file = path ? strdup(path) : NULL;
+  bool ours = path && !pool->predecessor.leads; /* else it is another's as long as that one lives */
+  int err = path && !pool->pid_file ? -ENOMEM : ours ? mp_pidfile_write(path) : 0;
+  if (err < 0) return fail(path, err);
+  if (pool->predecessor.leads || open_views(pool) == 0)
+    run(pool);
+  else
+    pool->exit_code = CANNOT_LISTEN;
+  if (pool->pid_file) mp_pidfile_remove(pool->pid_file);
   return pool->exit_code;
 }
 
 int mp_pool_run(const struct mp_pool_setup *setup) {
   struct mp_pool *pool = calloc(1, sizeof *pool);
   if (!pool) return fail("the pool", -ENOMEM);
-  *pool =
-      (struct mp_pool){.log = setup->log, .setup = setup, .plan = setup->plan, .death_pipe = {-1, -1}, .shm_fd = -1};
+  *pool = (struct mp_pool){.log = setup->log,
+                           .setup = setup,
+                           .plan = setup->plan,
+                           .death_pipe = {-1, -1},
+                           .shm_fd = -1,
+                           .commons_fd = -1,
+                           .bell_fd = -1,
+                           .systemd.notify.fd = -1};
   mp_list_init(&pool->members);
+  mp_control_init(&pool->control);
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
   raise_nofile();
   int err = mp_loop_init(&pool->loop, setup->log);

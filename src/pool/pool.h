@@ -2,7 +2,8 @@
  *
  *            start ───────► argv names the descriptors: control, death, shared page, listening sockets
  *   master ── death pipe ───► worker      nobody writes; its end of file says that the master is gone
- *            control ◄─────►              one word a line:  ◄ "ready" "stuck" "back" "spent N"   "drain" "finish" "stop" ►
+ *            control ◄─────►              one word a line:  ◄ "ready" "stuck" "back" "spent N"   "drain" "finish"
+ * "stop" ►
  *
  * What to do is decided in roster.h. A worker is a child like any other (io/child): told apart by its pidfd, waited for
  * by its number. Strangers that the master adopts from dead workers are ended and reaped, never interpreted. */
@@ -10,23 +11,28 @@
 #define MP_POOL_POOL_H
 
 #include "base/config.h"
+#include "io/identity.h"
 #include "io/loop.h"
+#include "pool/inheritance.h"
 
 /* What one generation of workers is started with. */
 struct mp_plan {
-  struct mp_config config; /* owned */
-  char **words;            /* owned, each too; ended by NULL: a worker's arguments behind "--" */
-  char *folder;            /* owned: where workers run */
-  int settings_fd;         /* owned: holds config.settings, which may be secret and long; -1: none */
+  struct mp_config config;     /* owned */
+  char **words;                /* owned, each too; ended by NULL: a worker's arguments behind "--" */
+  char *folder;                /* owned: where workers run */
+  struct mp_identity identity; /* owned: as whom workers run */
+  int settings_fd;             /* owned: holds config.settings, which may be secret and long; -1: none */
 };
 
 void mp_plan_free(struct mp_plan *plan); /* harmless on NULL */
 
 struct mp_pool_setup {
-  struct mp_log *log;   /* borrowed: outlives the pool */
-  int error_log;        /* borrowed: what becomes a worker's stdout and stderr */
-  struct mp_plan *plan; /* taken over */
-  void *ctx;            /* borrowed: of the functions below */
+  struct mp_log *log;               /* borrowed: outlives the pool */
+  int error_log;                    /* borrowed: what becomes a worker's stdout and stderr */
+  struct mp_plan *plan;             /* taken over */
+  struct mp_inheritance *inherited; /* borrowed; its descriptors are taken over one by one */
+  mode_t umask;                     /* the one that we were started with */
+  void *ctx;                        /* borrowed: of the functions below */
   /* Reads the configuration anew, on the loop: `done` is called later, once, with a plan that is its to keep, or with
    * NULL and a sentence. 0, or -errno and then `done` is never called. */
   int (*reread)(void *ctx, struct mp_loop *loop, void (*done)(void *pool, struct mp_plan *plan, const char *why),

@@ -9,6 +9,7 @@ void mp_roster_init(struct mp_roster *r, unsigned workers, uint64_t boot_ms, uin
   r->graceful_ms = graceful_ms;
   r->wanted = workers < MP_ROSTER_SLOTS ? workers : MP_ROSTER_SLOTS;
   r->generation = r->newest = 1;
+  r->boot_tries = MP_ROSTER_BOOT_TRIES;
   for (unsigned i = 0; i < MP_ROSTER_SLOTS; i++) r->slot[i].serving = r->slot[i].coming = MP_NONE;
 }
 
@@ -57,7 +58,6 @@ static bool may_start(const struct mp_roster *r, unsigned slot, uint64_t now) {
 static void pause_slot(struct mp_roster *r, unsigned slot, uint64_t now) {
   struct mp_slot *s = &r->slot[slot];
   uint64_t pause = s->tries < 7 ? (uint64_t)MP_ROSTER_PAUSE_MS << s->tries : MP_ROSTER_LONGEST_PAUSE_MS;
-  if (pause > MP_ROSTER_LONGEST_PAUSE_MS) pause = MP_ROSTER_LONGEST_PAUSE_MS;
   s->tries++;
   s->due_ms = now + pause;
   struct mp_action *a = mp_roster_say(r, MP_FACT_AGAIN);
@@ -102,7 +102,7 @@ static void say_who_stays(struct mp_roster *r, unsigned slot, uint32_t generatio
 static void boot_failed(struct mp_roster *r, unsigned slot, uint32_t generation, bool by_app, uint64_t now) {
   if (r->stage == MP_STAGE_BOOTING) {
     r->boot_deaths++;
-    if (by_app || r->boot_deaths >= MP_ROSTER_BOOT_TRIES) {
+    if (by_app || r->boot_deaths >= r->boot_tries) {
       give_up_booting(r, now, by_app ? APP_FAILED : BOOT_FAILED);
       return;
     }
@@ -203,7 +203,8 @@ static void shed(struct mp_roster *r, uint64_t now) {
 static void fill_empty(struct mp_roster *r, uint64_t now) {
   if (r->resting) return;
   for (unsigned i = 0; i < r->wanted; i++)
-    if (r->slot[i].serving == MP_NONE && may_start(r, i, now) && !(i == 0 && r->probing)) start(r, i, r->generation, now);
+    if (r->slot[i].serving == MP_NONE && may_start(r, i, now) && !(i == 0 && r->probing))
+      start(r, i, r->generation, now);
 }
 
 static bool is_old(const struct mp_roster *r, unsigned slot) {
@@ -269,8 +270,17 @@ static void set_alarm(struct mp_roster *r, uint64_t now) {
   mp_roster_act(r, MP_ACTION_WAKE)->ms = next;
 }
 
+/* The first word of its own to a pool that leaves to another master is no second one yet. */
 static void stop(struct mp_roster *r, uint64_t now) {
-  stop_all(r, now, 0, r->stage == MP_STAGE_STOPPING ? mp_roster_halt : mp_roster_dismiss);
+  bool again = r->stage == MP_STAGE_STOPPING && !r->departing;
+  r->departing = false;
+  stop_all(r, now, 0, again ? mp_roster_halt : mp_roster_dismiss);
+}
+
+static void hand_over(struct mp_roster *r, uint64_t now) {
+  if (r->stage == MP_STAGE_STOPPING) return;
+  r->departing = true;
+  stop_all(r, now, 0, mp_roster_send_away);
 }
 
 static void hear(struct mp_roster *r, const struct mp_event *e, uint64_t now) {
@@ -307,6 +317,9 @@ static void hear(struct mp_roster *r, const struct mp_event *e, uint64_t now) {
   case MP_EVENT_STOP_NOW:
     stop_all(r, now, 0, mp_roster_halt);
     break;
+  case MP_EVENT_HAND_OVER:
+    hand_over(r, now);
+    break;
   case MP_EVENT_RELOAD:
     if (!stopping) reload(r, e->workers, now);
     break;
@@ -320,6 +333,17 @@ static void hear(struct mp_roster *r, const struct mp_event *e, uint64_t now) {
     rest(r, now);
     break;
   }
+}
+
+bool mp_roster_manned(const struct mp_roster *r) {
+  if (r->stage != MP_STAGE_RUNNING) return false;
+  for (unsigned i = 0; i < r->wanted; i++)
+    if (r->slot[i].serving == MP_NONE && r->slot[i].tries == 0) return false;
+  return true;
+}
+
+bool mp_roster_reloads(const struct mp_roster *r) {
+  return r->probing || (r->reloading && !r->mixed && !r->resting);
 }
 
 unsigned mp_roster_take(struct mp_roster *r, const struct mp_event *event, uint64_t now_ms) {

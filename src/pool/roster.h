@@ -30,7 +30,7 @@ enum {
   MP_ROSTER_LONGEST_PAUSE_MS = 10000,
   MP_ROSTER_STUCK_MS = 500,    /* between a worker's word that its loop is stuck and the kill */
   MP_ROSTER_SILENCE_MS = 1000, /* what a worker that gives no sign has beyond `timeout_ms` */
-  MP_ROSTER_HALT_MS = 1000  /* between the word to end at once and the kill */
+  MP_ROSTER_HALT_MS = 1000     /* between the word to end at once and the kill */
 };
 
 enum mp_event_kind {
@@ -47,6 +47,7 @@ enum mp_event_kind {
   MP_EVENT_RELOAD,       /* HUP, the new configuration is good: workers */
   MP_EVENT_MORE,         /* TTIN */
   MP_EVENT_FEWER,        /* TTOU */
+  MP_EVENT_HAND_OVER,    /* another master serves on the same sockets: all retire, then we end */
   MP_EVENT_REST,         /* WINCH: retire the workers, keep the master, until the next reload */
   MP_EVENT_TICK          /* the time of the last WAKE has come */
 };
@@ -148,7 +149,9 @@ struct mp_roster {
   uint32_t newest;               /* numbers are never used twice */
   uint32_t probing;              /* the generation of the probe; 0: none */
   bool resting, reloading, mixed;
+  bool departing; /* stopping, while another master serves on */
   unsigned boot_deaths;
+  unsigned boot_tries; /* so many of them end a boot; MP_ROSTER_BOOT_TRIES */
   int exit_code;
   struct mp_slot slot[MP_ROSTER_SLOTS];
   struct mp_seat seat[MP_ROSTER_SEATS];
@@ -158,6 +161,12 @@ struct mp_roster {
 
 /* `workers` is cut to MP_ROSTER_SLOTS. */
 void mp_roster_init(struct mp_roster *r, unsigned workers, uint64_t boot_ms, uint64_t graceful_ms);
+
+/* Has every slot in use had its worker, or failed to get one? False while none was ever ready. */
+bool mp_roster_manned(const struct mp_roster *r);
+
+/* Is a reload under way that can still come to its end? */
+bool mp_roster_reloads(const struct mp_roster *r);
 
 /* Fills r->actions, to be done in order before the next event is told; how many. `now_ms` never goes back and is
  * never 0. An event about a free seat changes nothing. */

@@ -1,5 +1,5 @@
-#include "pool/roster_inside.h"
 #include "base/check.h"
+#include "pool/roster_inside.h"
 
 struct mp_action *mp_roster_act(struct mp_roster *r, enum mp_action_kind kind) {
   MP_CHECK(r->n_actions < MP_ROSTER_ACTIONS);
@@ -138,7 +138,8 @@ static void end_overdue(struct mp_roster *r, uint64_t now) {
     struct mp_seat *s = &r->seat[i];
     if (s->state == MP_SEAT_FREE || !s->due_ms || s->due_ms > now) continue;
     bool booting = s->state == MP_SEAT_STARTING;
-    mp_roster_say_of(r, booting ? MP_FACT_BOOT_TIMEOUT : MP_FACT_OVERDUE, i)->ms = now - (booting ? s->born_ms : s->left_ms);
+    mp_roster_say_of(r, booting ? MP_FACT_BOOT_TIMEOUT : MP_FACT_OVERDUE, i)->ms =
+        now - (booting ? s->born_ms : s->left_ms);
     kill_seat(r, i); /* a start keeps its slot: its end will count as a death at boot */
   }
 }

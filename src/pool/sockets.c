@@ -17,11 +17,13 @@ static void say_where(struct mp_pool *pool, const struct mp_socket *socket) {
   mp_log(pool->log, MP_LOG_INFO, "pool", "listening on %s%s", path ? "" : "http://", name);
 }
 
-/* A unix socket that we made leaves no name behind; one that was handed to us is not ours to remove. */
+/* A unix socket that we made leaves no name behind; one that was handed to us is not ours to remove, and what is used
+ * by another master, before us or behind us, is not either. */
 static void let_go(struct mp_socket *socket) {
   if (--socket->users > 0) return;
+  char path[128];
   close(socket->fd);
-  if (strncmp(socket->address, "unix:", 5) == 0) unlink(socket->address + 5);
+  if (!socket->anothers && mp_listen_path(socket->address, path, sizeof path)) unlink(path);
   free(socket->address);
   free(socket);
 }
@@ -58,6 +60,24 @@ static int open_one(struct mp_sockets *set, const char *address, int backlog, ch
   return 0;
 }
 
+/* From the master before us, or anew. */
+static int open_first(struct mp_pool *pool, const char *address, char *why, unsigned size) {
+  int fd = mp_predecessor_listener(pool, address);
+  if (fd < 0) return open_one(&pool->sockets, address, (int)pool->plan->config.backlog, why, size);
+  struct mp_socket *socket = calloc(1, sizeof *socket);
+  char *copy = strdup(address);
+  if (!socket || !copy) {
+    close(fd);
+    free(socket);
+    free(copy);
+    snprintf(why, size, "out of memory");
+    return -ENOMEM;
+  }
+  *socket = (struct mp_socket){.fd = fd, .address = copy, .anothers = true};
+  share(&pool->sockets, socket);
+  return 0;
+}
+
 int mp_pool_listen(struct mp_pool *pool) {
   const struct mp_config *config = &pool->plan->config;
   char why[512] = "";
@@ -66,7 +86,7 @@ int mp_pool_listen(struct mp_pool *pool) {
     return WRONG_USAGE;
   }
   for (unsigned i = 0; i < config->n_listen; i++) {
-    int err = open_one(&pool->sockets, config->listen[i], (int)config->backlog, why, sizeof why);
+    int err = open_first(pool, config->listen[i], why, sizeof why);
     if (err == 0) continue;
     fprintf(stderr, "moonpool: %s\n", why);
     return err == -EINVAL ? WRONG_USAGE : CANNOT_LISTEN;
@@ -167,4 +187,14 @@ void mp_pool_stop_listening(struct mp_pool *pool) {
   empty(&pool->sockets);
   empty(&pool->next_sockets);
   empty(&pool->old_sockets);
+}
+
+static void mark(struct mp_sockets *set, bool anothers) {
+  for (unsigned i = 0; i < set->n; i++) set->at[i]->anothers = anothers;
+}
+
+void mp_pool_own_names(struct mp_pool *pool, bool ours) {
+  mark(&pool->sockets, !ours);
+  mark(&pool->next_sockets, !ours);
+  mark(&pool->old_sockets, !ours);
 }

@@ -35,21 +35,40 @@ static void task_is_cancelled(struct mp_owned *owned) {
   withdraw(MP_CONTAINER(owned, struct mp_turn, owned));
 }
 
-static void task_has_ended(struct mp_owned *owned) {
-  struct mp_turn *turn = MP_CONTAINER(owned, struct mp_turn, owned);
-  withdraw(turn);
+static void free_turn(struct mp_turn *turn) {
+  if (turn->holder) *turn->holder = NULL;
   free(turn);
 }
 
-struct mp_turn *mp_line_join(struct mp_line *line, struct mp_task *task, void *item) {
-  struct mp_turn *turn = malloc(sizeof *turn);
+static void task_has_ended(struct mp_owned *owned) {
+  struct mp_turn *turn = MP_CONTAINER(owned, struct mp_turn, owned);
+  withdraw(turn);
+  free_turn(turn);
+}
+
+struct mp_turn *mp_turn_new(void) {
+  struct mp_turn *turn = calloc(1, sizeof *turn);
   if (!turn) return NULL;
-  *turn = (struct mp_turn){.line = line, .item = item, .state = MP_TURN_WAITING};
+  turn->state = MP_TURN_MISSED;
   turn->owned.cancel = task_is_cancelled;
   turn->owned.ended = task_has_ended;
+  mp_list_init(&turn->node);
+  mp_list_init(&turn->owned.node);
+  return turn;
+}
+
+void mp_line_enter(struct mp_line *line, struct mp_turn *turn, struct mp_task *task, void *item, bool called) {
+  turn->line = line;
+  turn->item = item;
+  turn->state = called ? MP_TURN_CALLED : MP_TURN_WAITING;
   mp_list_append(&task->owned, &turn->owned.node);
-  mp_list_append(&line->waiting, &turn->node);
-  line->n_waiting++;
+  mp_list_append(called ? &line->called : &line->waiting, &turn->node);
+  if (!called) line->n_waiting++;
+}
+
+struct mp_turn *mp_line_join(struct mp_line *line, struct mp_task *task, void *item) {
+  struct mp_turn *turn = mp_turn_new();
+  if (turn) mp_line_enter(line, turn, task, item, false);
   return turn;
 }
 
@@ -59,24 +78,30 @@ static bool would_come(const struct mp_turn *turn) {
   return !task || (task->ticket == turn->wake.ticket && task->state == MP_TASK_PARKED);
 }
 
+struct mp_turn *mp_line_first(struct mp_line *line) {
+  MP_LIST_EACH(node, &line->waiting) {
+    struct mp_turn *turn = MP_CONTAINER(node, struct mp_turn, node);
+    if (would_come(turn)) return turn;
+  }
+  return NULL;
+}
+
 bool mp_line_waits(struct mp_line *line) {
-  MP_LIST_EACH(node, &line->waiting)
-  if (would_come(MP_CONTAINER(node, struct mp_turn, node))) return true;
-  return false;
+  return mp_line_first(line) != NULL;
 }
 
 struct mp_turn *mp_line_next(struct mp_line *line) {
-  MP_LIST_EACH(node, &line->waiting) {
-    struct mp_turn *turn = MP_CONTAINER(node, struct mp_turn, node);
-    if (!would_come(turn)) continue;
-    mp_list_unlink(node);
-    mp_list_append(&line->called, node);
-    line->n_waiting--;
-    turn->state = MP_TURN_CALLED;
-    if (mp_wake_armed(&turn->wake)) mp_wake_fire(&turn->wake);
-    return turn;
-  }
-  return NULL;
+  struct mp_turn *turn = mp_line_first(line);
+  if (!turn) return NULL;
+  mp_list_unlink(&turn->node);
+  mp_list_append(&line->called, &turn->node);
+  line->n_waiting--;
+  turn->state = MP_TURN_CALLED;
+  if (turn->on_called)
+    turn->on_called(turn);
+  else if (mp_wake_armed(&turn->wake))
+    mp_wake_fire(&turn->wake);
+  return turn;
 }
 
 void mp_line_dismiss(struct mp_line *line) {
@@ -89,17 +114,16 @@ int mp_turn_park(lua_State *L, struct mp_turn *turn, double timeout_s, lua_KFunc
   return mp_park(L, timeout_s, k, (lua_KContext)turn);
 }
 
-/* What is left in it then was not taken. */
-static void leave(struct mp_turn *turn) {
+void mp_turn_drop(struct mp_turn *turn) {
   mp_list_unlink(&turn->owned.node);
   withdraw(turn);
-  free(turn);
+  free_turn(turn);
 }
 
 void *mp_turn_take(struct mp_turn *turn) {
   void *item = turn->item;
   turn->item = NULL;
-  leave(turn);
+  mp_turn_drop(turn);
   return item;
 }
 
@@ -109,7 +133,7 @@ enum mp_turn_state mp_turn_over(lua_State *L, struct mp_turn *turn, const char *
   if (state == MP_TURN_CALLED)
     *item = mp_turn_take(turn);
   else
-    leave(turn);
+    mp_turn_drop(turn);
   mp_unpark(L);
   /* A cancel takes back what was given (task_is_cancelled): nothing may be returned in its place. */
   if (state == MP_TURN_MISSED && mp_sched_of(L)->current->cancel == MP_CANCEL_ASKED) mp_wait_check(L, what);

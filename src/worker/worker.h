@@ -20,6 +20,7 @@ struct mp_worker_setup {
   unsigned seat;                  /* its place in the shared page */
   unsigned generation;
   int control_fd, death_fd, shm_fd;    /* taken over */
+  int commons_fd, bell_fd;             /* taken over: commons.h */
   int listen_fds[MP_WORKER_LISTENERS]; /* taken over */
   unsigned n_listen;
 };
