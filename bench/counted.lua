@@ -6,7 +6,7 @@
 local socket = require "socket"
 
 local DUMP = 34 + 9 -- SIGRTMIN + 9, as wrap.c has it
-local PATIENCE = 120 -- seconds for a start or an answer: a worker under callgrind is fifty times slower
+local PATIENCE = 600 -- seconds for a start or an answer: a worker under callgrind is fifty times slower
 
 local M = {}
 
