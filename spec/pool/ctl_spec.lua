@@ -347,9 +347,9 @@ describe("moonpool ctl", function()
     assert.are.equal("stopping\n", text "stop")
     s:stop()
     assert.is_nil(lfs.attributes(path))
-    local code, out, err = ctl "status"
+    local code, out, err = ctl("-s", path, "status") -- others may run on this machine
     assert.are.same({ 1, "" }, { code, out })
-    assert.is_truthy(err:find "no server is running here")
+    assert.is_truthy(err:find "no answer from")
   end)
 
   it("says that a reload has failed, and why", function()
