@@ -6,9 +6,9 @@ return {
   pipelined = 4390,
   varied = 8400,
   routed = 16150,
-  json = 8000,
+  json = 8070,
   echo = 90000,
   file = 11210,
-  static = 7100,
-  spawn = 79100,
+  static = 7130,
+  spawn = 64500,
 }
