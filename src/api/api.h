@@ -8,6 +8,7 @@
 #include "api/report.h"
 #include "api/routes.h"
 #include "api/tree.h"
+#include "base/view.h"
 #include "sched/state.h"
 
 struct mp_process;
@@ -18,6 +19,8 @@ struct mp_api {
   struct mp_loop *loop; /* borrowed */
   struct mp_log *log;   /* borrowed */
   struct mp_memory memory;
+  struct mp_view *view;     /* borrowed: where things are counted */
+  struct mp_view *own_view; /* owned: that is this one, when nobody else looks; else NULL */
   lua_State *L;             /* owned */
   struct mp_server *server; /* borrowed; NULL before the first request */
   uint64_t started_ms;      /* of the loop's clock */
@@ -39,15 +42,15 @@ struct mp_api {
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */
   unsigned n_queued;
-  struct mp_list live;     /* processes that have not been reaped yet, through their `live` */
-  struct mp_timer strays;  /* looks for what other processes left to this one */
-  uint64_t lost_told_ms;   /* when a lost status was last logged with its advice */
-  uint64_t next_id;        /* of requests */
-  char id_prefix[17];      /* random, one a worker */
-  struct mp_list crews;    /* threads with Lua states of their own: that of offload, and a service each */
-  struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */
+  struct mp_list live;      /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;   /* looks for what other processes left to this one */
+  uint64_t lost_told_ms;    /* when a lost status was last logged with its advice */
+  uint64_t next_id;         /* of requests */
+  char id_prefix[17];       /* random, one a worker */
+  struct mp_list crews;     /* threads with Lua states of their own: that of offload, and a service each */
+  struct mp_crew *offload;  /* borrowed from crews; NULL before the first offload */
   struct mp_topics *topics; /* owned; NULL before anything was published or subscribed to */
-  struct mp_soon quiet;    /* after mp_api_stop: all that was cancelled has ended */
+  struct mp_soon quiet;     /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping;
   bool retiring; /* a drain has begun: the worker's own timers fire no more */
 };
@@ -61,6 +64,7 @@ struct mp_call {
   struct mp_call *next; /* of the free list */
   uint64_t gen;         /* which request this slot stands for */
   uint64_t id;
+  char *given_id;         /* owned: what a trusted proxy calls it; NULL: nothing */
   struct mp_wake reader;  /* waits for body bytes */
   struct mp_list writers; /* tasks that wait for room */
   struct mp_buf body;     /* owned: collected by req:body() */
@@ -72,7 +76,10 @@ struct mp_call {
   bool keep;              /* req:keep(): a client that goes away cancels nothing */
   bool gone;              /* the client went away before the answer ended */
   bool handler_over;      /* its response raises from now on */
+  bool told_slow;         /* the log has it that it waits for long */
 };
+
+enum { MP_CALL_ID = 68, MP_CALL_GIVEN_ID = 64 /* bytes of an id from outside */ };
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
 
@@ -101,6 +108,15 @@ void mp_push_caller(lua_State *L);
 /* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
 
+/* show.c */
+int mp_api_show_open(struct mp_api *api); /* 0 or -ENOMEM */
+void mp_api_count_error(struct mp_api *api, const char *kind);
+void mp_api_on_resume(struct mp_sched *sched, const struct mp_task *task); /* of struct mp_sched */
+
+static inline void mp_api_count(struct mp_api *api, enum mp_count first, unsigned which) {
+  mp_counter_add(&api->view->count[(unsigned)first + which], 1);
+}
+
 /* open.c: after a request has ended, when the worker is stopping. */
 void mp_api_when_quiet(struct mp_api *api);
 
@@ -110,7 +126,7 @@ void mp_calls_free(struct mp_api *api);
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope);
 /* "GET /path" in quotes, escaped, for the log; while call->ex is held. */
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);
-const char *mp_call_id(const struct mp_call *call, char *out, unsigned size);
+const char *mp_call_id(const struct mp_call *call, char *out, unsigned size); /* MP_CALL_ID bytes are enough */
 /* response.c: the call of `res` at place 1, its handler running and its head not sent; raises otherwise. */
 struct mp_call *mp_response_unsent(lua_State *L, const char *what);
 /* Runs on_head functions; before the head goes out. Raises what they raise. */

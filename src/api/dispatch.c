@@ -22,7 +22,7 @@ static struct mp_call *take_call(struct mp_api *api) {
   call->id = ++api->next_id;
   call->on_head_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
-  call->keep = call->gone = call->handler_over = false;
+  call->keep = call->gone = call->handler_over = call->told_slow = false;
   mp_scope_init(&call->scope, on_scope_over);
   mp_list_append(&api->calls, &call->node);
   api->n_calls++;
@@ -33,6 +33,8 @@ static void give_call_back(struct mp_call *call) {
   struct mp_api *api = call->api;
   call->gen++;
   mp_buf_free(&call->body);
+  if (call->given_id) free(call->given_id);
+  call->given_id = NULL;
   if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
   mp_call_forget_kept(call);
   mp_list_unlink(&call->node);
@@ -63,8 +65,28 @@ const char *mp_call_line(const struct mp_call *call, char *out, unsigned size) {
   return mp_log_quote(mp_slice(line, strlen(line)), out, size);
 }
 
+/* It goes into logs as it is, without quotes. */
+static bool is_good_id(struct mp_slice id) {
+  static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+=@";
+  if (id.len == 0 || id.len > MP_CALL_GIVEN_ID) return false;
+  for (size_t i = 0; i < id.len; i++)
+    if (!id.at[i] || !strchr(good, id.at[i])) return false;
+  return true;
+}
+
+/* Only whom we trust may name a request; out of memory it has the name that we make. */
+static void take_given_id(struct mp_call *call, const struct mp_trust *trust) {
+  const struct mp_exchange *ex = call->ex;
+  const struct mp_field *field = mp_head_field(&ex->head, MP_SLICE("x-request-id"));
+  if (field && is_good_id(field->value) && mp_trust_has(trust, &ex->peer.address))
+    call->given_id = strndup(field->value.at, field->value.len);
+}
+
 const char *mp_call_id(const struct mp_call *call, char *out, unsigned size) {
-  snprintf(out, size, "%s%08llx", call->api->id_prefix, (unsigned long long)call->id);
+  if (call->given_id)
+    snprintf(out, size, "%s", call->given_id);
+  else
+    snprintf(out, size, "%s%08llx", call->api->id_prefix, (unsigned long long)call->id);
   return out;
 }
 
@@ -292,6 +314,7 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   api->server = server;
   call->ex = ex;
   ex->call = call;
+  if (server->config.trust) take_given_id(call, server->config.trust);
   api->n_requests++;
   lua_pushcfunction(task->co, l_serve);
   mp_task_guard(task->co);

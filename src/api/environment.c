@@ -76,15 +76,7 @@ static const char *path_in(char *const *envp) {
 /* What the request of the running task says of the trace that it belongs to, if it says it well. */
 static struct mp_slice traceparent_of(lua_State *L) {
   const struct mp_call *call = mp_call_of_scope(mp_api_of(L), mp_api_scope(L));
-  const struct mp_field *found = NULL;
-  if (!call || !call->ex) return mp_slice(NULL, 0);
-  const struct mp_head *head = &call->ex->head;
-  for (unsigned i = 0; i < head->n_fields; i++) {
-    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("traceparent"))) continue;
-    if (found) return mp_slice(NULL, 0); /* two of them say nothing */
-    found = &head->fields[i];
-  }
-  return found && mp_traceparent_is(found->value) ? found->value : mp_slice(NULL, 0);
+  return call && call->ex ? mp_traceparent_of(&call->ex->head) : mp_slice(NULL, 0);
 }
 
 /* The one variable that a client has a say in. */

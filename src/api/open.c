@@ -179,6 +179,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_scope_init(&api->scope, NULL);
   api->scope.at_once = true;
   make_id_prefix(api);
+  if (mp_api_show_open(api) < 0) goto fail;
   mp_api_limit_memory(api);
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
@@ -188,6 +189,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->sched.ctx = api;
   api->sched.on_unhandled = mp_api_on_unhandled;
   api->sched.on_held = mp_api_on_held;
+  api->sched.on_resume = mp_api_on_resume;
   lua_pushcfunction(api->L, p_open);
   lua_pushlightuserdata(api->L, api);
   if (lua_pcall(api->L, 1, 0, 0) == LUA_OK) return api;
@@ -197,6 +199,7 @@ fail:
   mp_strays_deinit(api);
   if (api->L) lua_close(api->L);
   mp_memory_deinit(&api->memory);
+  free(api->own_view);
   free(api);
   return NULL;
 }
@@ -370,5 +373,6 @@ void mp_api_close(struct mp_api *api) {
   mp_tree_clear(&api->tree, NULL, NULL);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
+  free(api->own_view);
   free(api);
 }

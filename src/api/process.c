@@ -119,9 +119,19 @@ static void release_permit(struct mp_process *p) {
   lua_pop(L, 2);
 }
 
+static enum mp_view_end end_of(const struct mp_process *p) {
+  const struct mp_status *status = &p->child.status;
+  if (status->end == MP_END_EXIT && status->code == 0) return MP_VIEW_OK;
+  if (p->child.timed_out) return MP_VIEW_TIMED_OUT;
+  if (p->cancelled) return MP_VIEW_CANCELLED;
+  if (status->end == MP_END_EXIT) return MP_VIEW_FAILED;
+  return status->end == MP_END_SIGNAL ? MP_VIEW_SIGNALLED : MP_VIEW_LOST;
+}
+
 static void on_settled(struct mp_child *child) {
   struct mp_process *p = process_of(child);
   lua_State *L = p->api->L;
+  mp_api_count(p->api, MP_COUNT_PROCESSES, end_of(p));
   mp_pipes_take_rest(p);
   lua_pushcfunction(L, p_make_result);
   lua_pushlightuserdata(L, p);
@@ -219,12 +229,14 @@ static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) 
   char text[128];
   mp_args_close_files(args);
   mp_place_give_back(args);
+  mp_api_count(args->api, MP_COUNT_PROCESSES, MP_VIEW_NOT_STARTED);
   mp_push_failure(L, err, "%s: %s: %s", args->what, args->path[which], mp_err_text(err, text, sizeof text));
   return give_failure(L, args, err);
 }
 
 static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_exec_step step) {
   mp_place_give_back(args);
+  mp_api_count(args->api, MP_COUNT_PROCESSES, MP_VIEW_NOT_STARTED);
   mp_args_push_failure(L, args, err, step);
   return give_failure(L, args, err);
 }

@@ -203,7 +203,7 @@ static int push_ip(lua_State *L, struct mp_call *call) {
 }
 
 static int push_id(lua_State *L, struct mp_call *call) {
-  char id[48];
+  char id[MP_CALL_ID];
   lua_pushstring(L, mp_call_id(call, id, sizeof id));
   return 1;
 }

@@ -37,6 +37,7 @@ static bool is_one_of_us(pid_t pid, void *ctx) {
     const struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
     if (m->child.proc.pid == pid && !m->child.settled) return true;
   }
+  if (mp_reporter_owns(&pool->reporter, pid)) return true;
   return pool->setup->owns(pool->setup->ctx, pid);
 }
 

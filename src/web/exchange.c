@@ -33,11 +33,19 @@ static void drop_block(struct mp_exchange *ex) {
   ex->block_cap = 0;
 }
 
+/* Whichever comes last: the end of the answer, or of what the room above does with it. */
+static void forget_when_over(struct mp_exchange *ex) {
+  if (!ex->place || !ex->recorded || !ex->finished) return;
+  ex->server->ops->on_forget(ex);
+  ex->place = 0;
+}
+
 static void record(struct mp_exchange *ex, bool whole) {
   const struct mp_server_ops *ops = ex->server->ops;
   if (ex->recorded) return;
   ex->recorded = true;
   if (ops->on_over) ops->on_over(ex, whole);
+  forget_when_over(ex);
 }
 
 static void stop_sending(struct mp_exchange *ex) {
@@ -489,6 +497,7 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   ex->wants_body = ex->wants_room = false;
   if (server->current == ex && !(ex->sending && is_kept(ex))) server->current = NULL; /* else its head is needed on */
   server->n_held--;
+  forget_when_over(ex);
   if (c) mp_conn_touch(c);
   if (server->draining) mp_server_look(server);
   if (is_kept(ex)) return;

@@ -40,6 +40,8 @@ struct mp_exchange {
   bool body_done, continued, wants_body, wants_room, gone, finished;
   bool spoiled;             /* a piece was lost on its way into the packer: the answer can only be cut */
   struct mp_packer *packer; /* owned: of a stream that is packed; else NULL */
+  uint64_t began_ns;        /* of the room above: when it began, by a finer clock; 0 before on_request */
+  uint16_t place;           /* of the room above: where it is noted; then on_forget comes. 0 before on_request */
   bool recorded;            /* on_over was called */
   bool told;                /* in the server's list of those whose waits end with the answer */
   struct mp_exchange *next; /* of the server's free list, or of that list */
@@ -59,6 +61,8 @@ struct mp_server_ops {
   /* These may be NULL. The answer has ended, or never will (not `whole`: the client went away, the handler failed in
    * the middle of it). Once for each exchange, for the record; its head can be read. */
   void (*on_over)(struct mp_exchange *ex, bool whole);
+  /* Finished, and its answer is over: nothing of it is in flight any more. Only for what has a `place`. */
+  void (*on_forget)(struct mp_exchange *ex);
   /* What came was refused before it became an exchange. */
   void (*on_refused)(struct mp_server *server, const struct mp_address *peer, int status);
   /* Had a sibling better take the next connection? Asked again soon if nobody did. */

@@ -52,6 +52,7 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->into = NULL;
   ex->peer = (struct mp_client){.address = c->peer, .secure = c->secure};
   ex->body_sent = ex->told_status = 0;
+  ex->began_ns = ex->place = 0;
   ex->recorded = false;
   ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = ex->spoiled = false;
   ex->body_done = ex->head.body == MP_BODY_NONE || (ex->head.body == MP_BODY_LENGTH && !ex->head.content_length);

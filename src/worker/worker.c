@@ -10,6 +10,8 @@
 #include "io/watchdog.h"
 #include "worker/record.h"
 #include "worker/share.h"
+#include "worker/tell.h"
+#include "worker/viewer.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,8 +40,11 @@ struct worker {
   struct mp_shm *shm;       /* owned */
   struct mp_shm_slot *slot; /* borrowed from shm */
   struct mp_share share;
+  struct mp_viewer viewer;
+  struct mp_slice health; /* borrowed from the configuration: the path of health checks; empty: none */
   struct mp_commons commons;
   struct mp_timer look;     /* is the drain over? */
+  struct mp_timer slow;     /* is a request that waits slow by now? Only while any waits, and with --slow-request */
   struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
   struct mp_watchdog watchdog;
   struct mp_soon leave;
@@ -74,22 +79,55 @@ static void publish_counts(struct worker *w) {
  */
 static void say_spent(struct worker *w) {
   char word[40];
-  int n = snprintf(word, sizeof word, "spent %llu\n", (unsigned long long)w->server.n_requests);
+  int n = snprintf(word, sizeof word, "\nspent %llu\n", (unsigned long long)w->server.n_requests);
   if (send(w->setup->control_fd, word, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n) w->enough = UINT64_MAX;
 }
 
 static void on_sleep(struct mp_loop *loop) {
   struct worker *w = MP_CONTAINER(loop, struct worker, loop);
   if (w->has_server) publish_counts(w);
+  if (w->api) mp_api_show(w->api);
+  mp_viewer_sleep(&w->viewer);
   if (w->server.n_requests >= w->enough) say_spent(w);
   PUBLISH(busy_since_ms, 0);
+}
+
+/* Before the app, and neither counted as a request nor written down: it comes every few seconds, from a machine. */
+static void answer_health(struct worker *w, struct mp_exchange *ex) {
+  bool serving = w->stage == SERVING;
+  ex->place = MP_VIEWER_UNSEEN;
+  ex->reply.status = serving ? 200 : 503;
+  int err = mp_reply_set(&ex->reply, MP_SLICE("Content-Type"), MP_SLICE("text/plain; charset=utf-8"));
+  if (err == 0) err = mp_reply_set(&ex->reply, MP_SLICE("Cache-Control"), MP_SLICE("no-store"));
+  if (err == 0) err = mp_exchange_send(ex, serving ? MP_SLICE("ok\n") : MP_SLICE("draining\n"));
+  mp_viewer_count(&w->viewer, MP_COUNT_HEALTH);
+  mp_exchange_finish(ex, err < 0);
+}
+
+static bool is_health_check(const struct worker *w, const struct mp_head *head) {
+  return w->health.len > 0 && mp_slice_is(head->path, w->health) &&
+         (mp_slice_is(head->method, MP_SLICE("GET")) || mp_slice_is(head->method, MP_SLICE("HEAD")));
 }
 
 /* Told before Lua runs, so that a crash in the handler finds its request counted. */
 static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   struct worker *w = MP_CONTAINER(server, struct worker, server);
   PUBLISH(in_flight, server->n_held);
+  if (is_health_check(w, &ex->head)) {
+    answer_health(w, ex);
+    return;
+  }
+  mp_viewer_begin(&w->viewer, ex);
   mp_api_server_ops.on_request(server, ex);
+  bool held = server->current == ex;
+  mp_viewer_leave(&w->viewer, ex, held);
+  if (held && w->record.slow_ms && !mp_timer_started(&w->slow)) mp_timer_start(&w->slow, w->record.slow_ms);
+}
+
+static void on_slow(struct mp_timer *timer) {
+  struct worker *w = MP_CONTAINER(timer, struct worker, slow);
+  uint64_t again_ms = mp_api_tell_slow(w->api, w->record.slow_ms);
+  if (again_ms) mp_timer_start(timer, again_ms);
 }
 
 static struct worker *of_server(struct mp_server *server) {
@@ -101,6 +139,7 @@ static void on_connections(struct mp_server *server) {
   struct worker *w = of_server(server);
   PUBLISH(connections, server->n_conns);
   PUBLISH(accepted, ++w->n_accepted);
+  mp_viewer_count(&w->viewer, MP_COUNT_ACCEPTED);
 }
 
 static bool holds_back(struct mp_server *server) {
@@ -109,10 +148,19 @@ static bool holds_back(struct mp_server *server) {
 }
 
 static void on_over(struct mp_exchange *ex, bool whole) {
-  mp_record_over(&of_server(ex->server)->record, ex, whole);
+  struct worker *w = of_server(ex->server);
+  if (ex->place == MP_VIEWER_UNSEEN) return;
+  mp_viewer_over(&w->viewer, ex);
+  if (w->record.wanted && mp_record_over(&w->record, ex, whole, w->viewer.now_ns))
+    mp_viewer_count(&w->viewer, MP_COUNT_SLOW);
+}
+
+static void on_forget(struct mp_exchange *ex) {
+  mp_viewer_forget(&of_server(ex->server)->viewer, ex);
 }
 
 static void on_refused(struct mp_server *server, const struct mp_address *peer, int status) {
+  mp_viewer_count(&of_server(server)->viewer, MP_COUNT_REFUSED + mp_view_refusal(status));
   mp_record_refused(&of_server(server)->record, peer, status);
 }
 
@@ -211,6 +259,8 @@ static void on_word(void *ctx, const char *word) {
     stop(w);
   else if (strcmp(word, "reopen") == 0)
     mp_record_reopen(&w->record);
+  else if (strncmp(word, "ask ", 4) == 0)
+    mp_tell(&w->control, w->api, word + 4);
   else
     mp_log(w->log, MP_LOG_WARN, "worker", "the master says what nobody understands");
 }
@@ -280,6 +330,7 @@ static int open_server(struct worker *w) {
   w->ops = mp_api_server_ops;
   w->ops.on_request = on_request;
   w->ops.on_over = on_over;
+  w->ops.on_forget = on_forget;
   w->ops.on_refused = on_refused;
   w->ops.holds_back = holds_back;
   w->ops.on_connections = on_connections;
@@ -331,12 +382,15 @@ static int open_api(struct worker *w) {
                                .commons = &w->commons,
                                .worker = w->setup->slot + 1,
                                .generation = w->setup->generation,
+                               .view = &w->slot->view,
                                .ctx = w,
                                .on_started = on_started,
                                .on_drained = on_drained,
                                .on_stopped = on_stopped};
   w->api = mp_api_open(&setup);
-  return w->api ? 0 : -ENOMEM;
+  if (!w->api) return -ENOMEM;
+  mp_viewer_init(&w->viewer, &w->slot->view, &w->loop, w->api, w->setup->config->trusted_proxies != NULL);
+  return 0;
 }
 
 /* INT and QUIT from a terminal are the master's to judge: it tells its workers what becomes of them. */
@@ -382,9 +436,12 @@ static int open_trust(struct worker *w) {
 }
 
 static int open_rest(struct worker *w) {
+  const char *health = w->setup->config->health;
+  if (health) w->health = mp_slice(health, strlen(health));
   int err = open_trust(w);
   if (err == 0) err = mp_record_open(&w->record, &w->loop, w->log, w->setup->config, w->setup->slot + 1);
   if (err == 0) err = mp_timer_init(&w->look, &w->loop.timers, on_look);
+  if (err == 0) err = mp_timer_init(&w->slow, &w->loop.timers, on_slow);
   if (err == 0) err = mp_timer_init(&w->patience, &w->loop.timers, on_patience);
   if (err == 0) err = open_signals(w);
   if (err < 0) return err;
@@ -404,7 +461,8 @@ static void on_late(void *ctx, enum mp_watch_step step) {
 /* On the watchdog's thread. The pipe is not asked to wait: it is empty, or nobody listens. */
 static void tell_stuck(void *ctx, enum mp_watch_step step) {
   const struct worker *w = ctx;
-  struct mp_slice word = step == MP_WATCH_STUCK ? MP_SLICE("stuck\n") : MP_SLICE("back\n");
+  /* The loop's own words may stand there half written. */
+  struct mp_slice word = step == MP_WATCH_STUCK ? MP_SLICE("\nstuck\n") : MP_SLICE("\nback\n");
   if (send(w->setup->control_fd, word.at, word.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return; /* no master, no worker */
 }
 
@@ -444,6 +502,7 @@ static void close_all(struct worker *w) {
   mp_signal_close(&w->term);
   mp_stream_close(&w->control);
   mp_timer_deinit(&w->look);
+  mp_timer_deinit(&w->slow);
   mp_timer_deinit(&w->patience);
   mp_record_close(&w->record);
   mp_trust_free(&w->trust);
