@@ -151,6 +151,8 @@ static int p_open(lua_State *L) {
   mp_coro_open(L);
   mp_searcher_open(L, api->setup.config);
   open_core(L, api);
+  const struct mp_extension *more = api->setup.extension;
+  if (more) more->open(more->ctx, L);
   lua_pushliteral(L, "GET");
   api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
@@ -362,8 +364,8 @@ void mp_api_stop(struct mp_api *api) {
   mp_scope_close(&api->scope);
 }
 
-void mp_api_close(struct mp_api *api) {
-  mp_crews_close(api);
+bool mp_api_close(struct mp_api *api) {
+  bool whole = mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
@@ -375,4 +377,5 @@ void mp_api_close(struct mp_api *api) {
   mp_memory_deinit(&api->memory);
   free(api->own_view);
   free(api);
+  return whole;
 }
