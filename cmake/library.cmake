@@ -61,6 +61,7 @@ add_custom_command(
   COMMAND_EXPAND_LISTS VERBATIM COMMENT "one object: libmoonpool.a")
 add_custom_target(moonpool_static ALL DEPENDS ${archive})
 
+file(RELATIVE_PATH up /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
 configure_file(${CMAKE_SOURCE_DIR}/cmake/moonpool.pc.in ${CMAKE_BINARY_DIR}/moonpool.pc @ONLY)
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/moonpool-config.cmake.in ${CMAKE_BINARY_DIR}/moonpool-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moonpool

@@ -214,15 +214,21 @@ static void close_fd(int fd) {
 
 static void end(struct mp_server *server) {
   struct mp_inprocess *in = server->inprocess;
-  for (unsigned i = 0; i < SEATS; i++)
+  for (unsigned i = 0; in && i < SEATS; i++)
     if (in->seats[i]) free_generation(in->seats[i]);
+  if (!in) return;
   mp_soon_cancel(&in->renew);
   mp_doors_close(&in->doors);
   close_fd(in->commons_fd);
   close_fd(in->bell_fd);
-  if (in->shm) mp_shm_unmap(in->shm);
+}
+
+static void release(struct mp_server *server) {
+  struct mp_inprocess *in = server->inprocess;
   server->inprocess = NULL;
-  if (!in->left_behind) free(in);
+  if (!in || in->left_behind) return; /* a thread that did not come back may look there */
+  if (in->shm) mp_shm_unmap(in->shm);
+  free(in);
 }
 
 /* What all generations share. */
@@ -256,10 +262,7 @@ static int begin(struct mp_server *server, struct mp_options *options) {
   mp_soon_init(&in->renew, on_renew);
   server->inprocess = in;
   int err = open_first(in, options);
-  if (err < 0)
-    end(server);
-  else
-    mp_site_start(in->coming->site);
+  if (err == 0) mp_site_start(in->coming->site);
   return err;
 }
 
@@ -320,4 +323,4 @@ static void on_sleep(struct mp_server *server) {
 }
 
 const struct mp_engine mp_engine_inprocess = {
-    .begin = begin, .stop = stop, .reload = reload, .sleep = on_sleep, .end = end};
+    .begin = begin, .stop = stop, .reload = reload, .sleep = on_sleep, .end = end, .release = release};

@@ -24,7 +24,8 @@ struct mp_engine {
   void (*stop)(struct mp_server *server, enum mp_stop how);             /* mp_server_over follows */
   void (*reload)(struct mp_server *server, struct mp_options *options); /* taken over */
   void (*sleep)(struct mp_server *server);                              /* the loop is about to wait */
-  void (*end)(struct mp_server *server); /* after mp_server_over: gives all back; the loop may need turns for it */
+  void (*end)(struct mp_server *server);     /* after mp_server_over, or when begin has failed: closes what is open */
+  void (*release)(struct mp_server *server); /* then, once the loop has run out its closings */
 };
 
 extern const struct mp_engine mp_engine_inprocess, mp_engine_outside;

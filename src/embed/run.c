@@ -46,6 +46,12 @@ static void close_loop(struct mp_server *server) {
   server->stage = MP_SERVER_IDLE;
 }
 
+static void finish(struct mp_server *server) {
+  server->engine->end(server);
+  close_loop(server);
+  server->engine->release(server);
+}
+
 static int begin(struct mp_server *server) {
   struct mp_options options = {0};
   if (server->stage != MP_SERVER_IDLE) return mp_server_complain(server, -EALREADY, "the server runs already");
@@ -57,18 +63,11 @@ static int begin(struct mp_server *server) {
     server->exit_code = 0;
     server->log.least = options.config.log_level;
     err = server->engine->begin(server, &options);
-    if (err == 0)
-      server->loop.on_sleep = on_sleep;
-    else
-      close_loop(server);
+    server->loop.on_sleep = err == 0 ? on_sleep : NULL;
+    if (err < 0) finish(server);
   }
   if (err < 0) mp_options_free(&options);
   return err;
-}
-
-static void finish(struct mp_server *server) {
-  server->engine->end(server);
-  close_loop(server);
 }
 
 void mp_server_over(struct mp_server *server, int exit_code, const char *why) {
