@@ -4,6 +4,7 @@ local host = require "host"
 local lfs = require "lfs"
 local proc = require "spec.support.proc"
 local server = require "spec.support.server"
+local socket = require "socket"
 local socket_unix = require "socket.unix"
 local wait = require "spec.support.wait"
 
@@ -407,6 +408,26 @@ describe("moonpool ctl", function()
     s:abandon()
     s = start { workers = 1, args = { "--control-socket", path } }
     assert.are.equal(s.pid, answer("-s", path, "status").pid)
+  end)
+
+  it("goes to the new master with an upgrade, and so do metrics", function()
+    local path, metrics = folder .. "/own.sock", socket.bind("127.0.0.1", 0)
+    local _, port = metrics:getsockname()
+    metrics:close()
+    s = start { workers = 1, args = { "--control-socket", path, "--metrics-listen", "127.0.0.1:" .. port } }
+    local old = s.pid
+    s:get "/"
+    s:signal "USR2"
+    s:follow()
+    assert.are_not.equal(old, s.pid)
+    wait.until_true(function() return lfs.attributes(path) and answer("-s", path, "status").pid == s.pid end, 5, "the socket")
+    assert.are.equal("rw-------", lfs.attributes(path, "permissions"))
+    s:get "/"
+    wait.until_true(function()
+      local ok, r = pcall(client.request, tonumber(port), "GET", "/metrics")
+      return ok and r.body:find "\nmoonpool_requests_total{method=\"GET\",status=\"2xx\"} 1\n"
+    end, 10, "the new master's metrics")
+    assert.are.equal(0, s:count_log " error ")
   end)
 
   it("is not there when it is off, or when there is no folder for it", function()

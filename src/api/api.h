@@ -3,8 +3,10 @@
 #define MP_API_API_H
 
 #include "api/failure.h"
+#include "api/heritage.h"
 #include "api/memory.h"
 #include "api/open.h"
+#include "api/places.h"
 #include "api/report.h"
 #include "api/routes.h"
 #include "api/tree.h"
@@ -25,11 +27,13 @@ struct mp_api {
   struct mp_server *server; /* borrowed; NULL before the first request */
   uint64_t started_ms;      /* of the loop's clock */
   struct mp_sched sched;
-  struct mp_scope scope;      /* the worker's own: background tasks, timers, detached processes */
+  struct mp_scope scope;      /* the worker's own (life.c) */
+  struct mp_scope begun;      /* in the background, by requests */
   struct mp_call *free_calls; /* owned */
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
+  uint64_t most_body;                  /* the largest that any route takes, where it says so itself */
   uint64_t n_errors[MP_ERROR_KINDS];   /* that nobody took, by kind */
   int get_ref;                         /* the string "GET" */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
@@ -38,21 +42,23 @@ struct mp_api {
   uint32_t n_slots; /* of requests, ever made */
   struct mp_routes routes;
   struct mp_tree tree;
-  struct mp_buf scratch;      /* owned: JSON and bodies on their way */
-  struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
-  unsigned n_processes;       /* live, and places handed to woken ones */
-  unsigned n_queued;
-  struct mp_list live;      /* processes that have not been reaped yet, through their `live` */
-  struct mp_timer strays;   /* looks for what other processes left to this one */
-  uint64_t lost_told_ms;    /* when a lost status was last logged with its advice */
-  uint64_t next_id;         /* of requests */
-  char id_prefix[17];       /* random, one a worker */
-  struct mp_list crews;     /* threads with Lua states of their own: that of offload, and a service each */
-  struct mp_crew *offload;  /* borrowed from crews; NULL before the first offload */
-  struct mp_topics *topics; /* owned; NULL before anything was published or subscribed to */
-  struct mp_soon quiet;     /* after mp_api_stop: all that was cancelled has ended */
-  bool stopped, stopping;
-  bool retiring; /* a drain has begun: the worker's own timers fire no more */
+  struct mp_buf scratch;       /* owned: JSON and bodies on their way */
+  struct mp_heritage heritage; /* what processes find in their environment */
+  struct mp_places places;     /* what they wait for before they are started */
+  struct mp_list live;         /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;      /* looks for what other processes left to this one */
+  uint64_t lost_told_ms;       /* when a lost status was last logged with its advice */
+  uint64_t next_id;            /* of requests */
+  uint64_t last_link;          /* of channels that threads know */
+  char id_prefix[17];          /* random, one a worker */
+  struct mp_list crews;        /* threads with Lua states of their own: that of offload, and a service each */
+  struct mp_crew *offload;     /* borrowed from crews; NULL before the first offload */
+  struct mp_topics *topics;    /* owned; NULL before anything was published or subscribed to */
+  struct mp_soon quiet;        /* after mp_api_stop: all that was cancelled has ended */
+  bool stopped, stopping, closing;
+  bool cycle_over; /* of the collector, since its pause was set */
+  int pause;       /* the one that we have set */
+  bool retiring;   /* a drain has begun: the worker's own timers fire no more */
 };
 
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
@@ -98,6 +104,9 @@ static inline struct mp_api *mp_api_of(lua_State *L) {
 /* The scope that what the running function starts joins: its task's, or the worker's. */
 struct mp_scope *mp_api_scope(lua_State *L);
 
+/* The scope that background tasks and detached processes of the running function join. */
+struct mp_scope *mp_api_background(lua_State *L);
+
 /* Starts a task in `scope` at the end of this turn: the function at `first` with what stands above it. Pushes the
  * task's object; raises when there is no memory. */
 struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, const char *what);
@@ -117,7 +126,9 @@ static inline void mp_api_count(struct mp_api *api, enum mp_count first, unsigne
   mp_counter_add(&api->view->count[(unsigned)first + which], 1);
 }
 
-/* open.c: after a request has ended, when the worker is stopping. */
+/* life.c */
+void mp_life_init(struct mp_api *api);
+/* After a request has ended, when the worker is stopping. */
 void mp_api_when_quiet(struct mp_api *api);
 
 /* dispatch.c */
@@ -195,6 +206,10 @@ void mp_call_forget_kept(struct mp_call *call);
 void mp_request_body_open(lua_State *L);
 /* Raises { status, message }. */
 int mp_raise_status(lua_State *L, int status, const char *message);
+
+/* collector.c: when Lua's collector runs. */
+void mp_collector_open(lua_State *L);
+void mp_collector_tune(struct mp_api *api); /* after a cycle, not from within Lua */
 
 /* sink.c: closes what the request has not saved. */
 void mp_call_drop_sinks(struct mp_call *call);

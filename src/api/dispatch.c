@@ -41,6 +41,7 @@ static void give_call_back(struct mp_call *call) {
   call->next = api->free_calls;
   api->free_calls = call;
   api->n_calls--;
+  if (api->cycle_over) mp_collector_tune(api);
   mp_api_when_quiet(api);
 }
 
@@ -280,12 +281,14 @@ static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method
     lua_pushlstring(L, method.at, method.len);
 }
 
-/* A route is called at once; `handle`, in Lua, finds what lies in mounts and folders, and answers what has no route. */
+/* A route is called at once; `handle`, in Lua, finds what lies in mounts and folders, and answers what has no route.
+ * What is too long for all but some routes is told of. */
 static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 2); /* 1: the guard */
   struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
-  if (mp_routes_push(L, &api->routes, head->method, head->path) || mp_match_push(L, call)) {
+  bool too_long = mp_exchange_is_too_long(call->ex);
+  if (!too_long && (mp_routes_push(L, &api->routes, head->method, head->path) || mp_match_push(L, call))) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
   }
@@ -293,7 +296,8 @@ static int l_serve(lua_State *L) {
   mp_call_push(L, call);
   push_method(L, api, head->method);
   lua_pushlstring(L, head->path.at, head->path.len);
-  return mp_task_call(L, 4, 0);
+  lua_pushboolean(L, too_long);
+  return mp_task_call(L, 5, 0);
 }
 
 static void refuse_for_memory(struct mp_exchange *ex) {
@@ -347,6 +351,11 @@ static void on_gone(struct mp_exchange *ex) {
   wake_all(call);
 }
 
+static bool takes_body(struct mp_server *server, uint64_t length) {
+  const struct mp_api *api = server->ctx;
+  return length <= api->most_body;
+}
+
 static void on_drained(struct mp_server *server) {
   struct mp_api *api = server->ctx;
   api->setup.on_drained(api->setup.ctx);
@@ -356,4 +365,5 @@ const struct mp_server_ops mp_api_server_ops = {.on_request = on_request,
                                                 .on_readable = on_readable,
                                                 .on_writable = on_writable,
                                                 .on_gone = on_gone,
+                                                .takes_body = takes_body,
                                                 .on_drained = on_drained};

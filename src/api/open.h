@@ -60,8 +60,9 @@ void mp_api_show(struct mp_api *api);
 
 extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp_api */
 
-/* Requests, their leftover tasks, background tasks with work to finish: what a drain waits for. */
+/* Requests, their leftover tasks, and what they have begun in the background: what a drain waits for. */
 unsigned mp_api_busy(const struct mp_api *api);
+unsigned mp_api_in_background(const struct mp_api *api); /* the last alone */
 
 /* A drain has begun: timers fire no more, but for those that a request has made. */
 void mp_api_retire(struct mp_api *api);

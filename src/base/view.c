@@ -19,8 +19,9 @@ const char *const mp_pool_count_name[MP_POOL_COUNTS] = {
     "lost",    "max_requests", "max_rss",   "max_lifetime", "reloads",      "reloads_failed"};
 
 unsigned mp_view_refusal(int status) {
-  for (unsigned i = 0; i + 1 < MP_VIEW_REFUSALS; i++)
-    if (atoi(mp_view_refusal_name[i]) == status) return i;
+  static const int named[MP_VIEW_REFUSALS - 1] = {400, 408, 411, 413, 414, 417, 431, 501, 503, 505};
+  for (unsigned i = 0; i < MP_VIEW_REFUSALS - 1; i++)
+    if (named[i] == status) return i;
   return MP_VIEW_REFUSALS - 1;
 }
 

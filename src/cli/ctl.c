@@ -17,9 +17,11 @@ static const char *const questions[] = {"status", "workers", "requests", "tasks"
                                         "reload", "scale",   "stop",     "dump"};
 
 struct ctl {
-  char *path; /* owned: of the socket */
+  const char *path; /* borrowed: of the socket; from the words, the environment, or `found` */
+  char *found;      /* owned; NULL: none was looked for */
   const char *what;
-  char line[64]; /* what is asked */
+  int patience_s; /* for the answer */
+  char line[64];  /* what is asked */
   bool json;
 };
 
@@ -28,8 +30,9 @@ struct ctl {
 /* A connected descriptor, or -errno. */
 static int connect_to(const char *path) {
   struct sockaddr_un at = {.sun_family = AF_UNIX};
-  if (strlen(path) >= sizeof at.sun_path) return -ENAMETOOLONG;
-  strcpy(at.sun_path, path);
+  size_t len = strlen(path);
+  if (len >= sizeof at.sun_path) return -ENAMETOOLONG;
+  memcpy(at.sun_path, path, len + 1);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   struct timeval patience = {.tv_sec = ANSWER_S}; /* a backlog that is full holds connect up */
@@ -92,12 +95,12 @@ static int which_server(const struct found *found) {
 static int find_server(struct ctl *ctl) {
   const char *runtime = getenv("XDG_RUNTIME_DIR"), *named = getenv("MOONPOOL_CONTROL_SOCKET");
   struct found found = {.n = 0};
-  if (!ctl->path && named && *named && strcmp(named, "auto") != 0) ctl->path = strdup(named);
+  if (!ctl->path && named && *named && strcmp(named, "auto") != 0) ctl->path = named;
   if (ctl->path) return 0;
   if (runtime && *runtime == '/') look_in(&found, runtime);
   look_in(&found, "/run");
   int code = found.n == 0 ? no_server(&found) : found.n > 1 ? which_server(&found) : 0;
-  if (code == 0) ctl->path = found.path[--found.n];
+  if (code == 0) ctl->path = ctl->found = found.path[--found.n];
   while (found.n > 0) free(found.path[--found.n]);
   return code;
 }
@@ -139,7 +142,7 @@ static int ask(const struct ctl *ctl, struct mp_buf *answer) {
   int fd = connect_to(ctl->path);
   if (fd < 0) return fd;
   int err = send_all(fd, ctl->line);
-  if (err == 0) err = read_answer(fd, strcmp(ctl->what, "reload") == 0 ? RELOAD_S : ANSWER_S, answer);
+  if (err == 0) err = read_answer(fd, ctl->patience_s, answer);
   close(fd);
   return err;
 }
@@ -198,8 +201,7 @@ static int take_flag(struct ctl *ctl, int argc, char **argv, int *at) {
   }
   if (strcmp(word, "-s") != 0 && strcmp(word, "--socket") != 0) return mp_usage("ctl: unknown option %.80s", word);
   if (++*at >= argc) return mp_usage("ctl: %s: a path is wanted", word);
-  free(ctl->path);
-  ctl->path = strdup(argv[*at]);
+  ctl->path = argv[*at];
   return 0;
 }
 
@@ -207,6 +209,7 @@ static int take_word(struct ctl *ctl, char **argv, int at) {
   for (unsigned i = 0; !ctl->what && i < sizeof questions / sizeof *questions; i++) {
     if (strcmp(argv[at], questions[i]) != 0) continue;
     ctl->what = questions[i];
+    ctl->patience_s = strcmp(ctl->what, "reload") == 0 ? RELOAD_S : ANSWER_S;
     snprintf(ctl->line, sizeof ctl->line, "%s", ctl->what);
     return 0;
   }
@@ -227,7 +230,8 @@ static int read_words(struct ctl *ctl, int argc, char **argv) {
   if (!ctl->what)
     return mp_usage("ctl: what is wanted? status, workers, requests, tasks, processes, dump, reload, scale N or stop");
   if (strcmp(ctl->line, "scale") == 0) return mp_usage("ctl: scale: how many workers?");
-  strcat(ctl->line, "\n");
+  size_t len = strlen(ctl->line);
+  snprintf(ctl->line + len, sizeof ctl->line - len, "\n");
   return 0;
 }
 
@@ -235,6 +239,6 @@ int mp_verb_ctl(int argc, char **argv) {
   struct ctl ctl = {0};
   int code = read_words(&ctl, argc, argv);
   if (code == 0) code = run(&ctl);
-  free(ctl.path);
+  free(ctl.found);
   return code < 0 ? MP_EXIT_WELL : code;
 }

@@ -13,7 +13,7 @@
 /* A row a line, long as it may be: a table reads by its columns. */
 /* clang-format off */
 const struct mp_option mp_option_table[] = {
-  {"listen", MP_OPTION_LIST, AT(listen), "127.0.0.1:8080", "ADDRESS", "HOST:PORT, :PORT, [::1]:PORT, unix:PATH, fd:N or fd:NAME; may be repeated", .common = true},
+  {"listen", MP_OPTION_LIST, AT(listen), "127.0.0.1:8080", "ADDRESS", "HOST:PORT, :PORT, [::1]:PORT, unix:PATH[?mode=660&group=NAME], unix:@NAME, fd:N or fd:NAME; may be repeated", .common = true},
   {"backlog", MP_OPTION_COUNT, AT(backlog), "1024", "N", "connections that may wait to be accepted", .least = 1, .most = 65535},
   {"max-connections", MP_OPTION_COUNT, AT(max_connections), "10000", "N", "connections of one worker", .least = 1},
   {"workers", MP_OPTION_CORES, AT(workers), "auto", "N|auto", "worker processes; auto: one a core", .least = 1, .most = 256, .common = true},

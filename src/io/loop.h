@@ -15,7 +15,7 @@ struct mp_soon {
   void (*run)(struct mp_soon *soon);
 };
 
-enum { MP_LOOP_SCRATCH = 128 * 1024 };
+enum { MP_LOOP_SCRATCH = 72 * 1024 /* a head and a body of 64 KiB in one piece */ };
 
 struct mp_loop {
   uv_loop_t uv;
@@ -68,5 +68,8 @@ static inline void mp_loop_woke(struct mp_loop *loop) {
 
 /* "1.44.2": of the library below. Static. */
 const char *mp_loop_library(void);
+
+/* Processors that this process may use, at least 1. */
+unsigned mp_loop_cpus(void);
 
 #endif

@@ -197,10 +197,8 @@ static void on_line(void *ctx, const char *line) {
 
 static void on_read(struct mp_stream *stream, const char *bytes, ssize_t n) {
   struct mp_control_client *c = of_stream(stream);
-  if (n <= 0)
-    end_client(c);
-  else if (mp_lines_feed(&c->lines, bytes, (size_t)n, on_line, c) < 0 && !c->asked)
-    end_client(c);
+  bool too_long = n > 0 && mp_lines_feed(&c->lines, bytes, (size_t)n, on_line, c) < 0;
+  if (!c->asked && (n <= 0 || too_long)) end_client(c);
 }
 
 static void on_drained(struct mp_stream *stream) {

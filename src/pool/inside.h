@@ -4,6 +4,7 @@
 
 #include "base/lines.h"
 #include "base/shm.h"
+#include "io/cgroup.h"
 #include "io/child.h"
 #include "io/notify.h"
 #include "io/signal.h"
@@ -24,6 +25,7 @@ struct mp_member {
   struct mp_stream control;
   struct mp_lines lines;
   struct mp_list node; /* of pool->members */
+  unsigned cgroup;     /* its number; 0: none */
   /* Of look.c: when it was looked at last, its sign then, and for how long that has been the same. */
   uint64_t looked_ms, sign_ms, silent_ms;
   uint8_t open; /* of child and control: how many still are */
@@ -89,6 +91,7 @@ struct mp_pool {
   struct mp_member *seats[MP_ROSTER_SEATS]; /* borrowed from members; NULL: free */
   int start_errors[MP_ROSTER_SEATS];        /* starts that failed and are not told yet; 0: none */
   struct mp_soon tell_start_errors;
+  struct mp_cgroups cgroups;
   struct mp_timer alarm;   /* of the roster */
   struct mp_timer look;    /* at those that serve */
   struct mp_timer sweep;   /* the next slice, while strangers are left */

@@ -1,3 +1,4 @@
+#include "base/err.h"
 #include "pool/inside.h"
 #include <errno.h>
 #include <stdio.h>
@@ -69,6 +70,7 @@ static void on_settled(struct mp_child *child) {
   mp_inquiry_lost(&pool->control, m->seat);
   /* The seat is free before anybody hears of it: the next worker may get the same one at once. */
   pool->seats[m->seat] = NULL;
+  mp_cgroups_kill(&pool->cgroups, m->cgroup);
   mp_child_close(child);
   mp_stream_close(&m->control);
   mp_strangers_sweep(pool);
@@ -181,6 +183,17 @@ static struct mp_member *new_member(struct mp_pool *pool, const struct mp_action
   return m;
 }
 
+/* Before it has started anything: it still opens its own files. */
+static void enter_cgroup(struct mp_pool *pool, struct mp_member *m) {
+  char text[128];
+  int number = mp_cgroups_enter(&pool->cgroups, m->child.proc.pid);
+  if (number >= 0)
+    m->cgroup = (unsigned)number;
+  else
+    mp_log(pool->log, MP_LOG_WARN, "pool", "workers get no cgroup of their own: %s",
+           mp_err_text(number, text, sizeof text));
+}
+
 /* The control stream is open whatever comes next; its close frees a member that got no child. */
 static int run_member(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan) {
   enum mp_exec_step step = MP_EXEC_START;
@@ -194,6 +207,7 @@ static int run_member(struct mp_pool *pool, struct mp_member *m, int control, co
     atomic_store(&pool->shm->slot[m->seat].state, MP_SHM_FREE);
     return err;
   }
+  enter_cgroup(pool, m);
   m->open++;
   atomic_store(&pool->shm->slot[m->seat].pid, (int32_t)m->child.proc.pid);
   pool->seats[m->seat] = m;

@@ -399,6 +399,7 @@ static void raise_nofile(void) {
 
 static int acquire(struct mp_pool *pool) {
   int err = mp_subreaper();
+  mp_cgroups_open(&pool->cgroups);
   if (err == 0) err = mp_strangers_note(pool);
   if (err < 0) return err;
   if (!(pool->roster = malloc(sizeof *pool->roster))) return -ENOMEM;
@@ -443,6 +444,7 @@ static void release(struct mp_pool *pool) {
   drop(pool);
   mp_plan_free(pool->plan);
   free(pool->pid_file);
+  mp_cgroups_close(&pool->cgroups);
   free(pool->earlier);
   free(pool->roster);
 }

@@ -1,9 +1,6 @@
-#include "worker/site.h"
 #include "api/hold.h"
 #include "base/err.h"
-#include "worker/record.h"
-#include "worker/share.h"
-#include "worker/viewer.h"
+#include "worker/inside.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -11,139 +8,17 @@
 
 enum { INTERNAL = 1, APP_FAILED = 3 /* exit codes */, BUSY_POLL_MS = 10 };
 
-enum stage { LOADING, SERVING, DRAINING, STOPPING, LEFT };
-
-struct mp_site {
-  struct mp_site_setup setup;
-  struct mp_log *log; /* borrowed, as the next */
-  struct mp_loop *loop;
-  struct mp_api *api; /* owned */
-  struct mp_server server;
-  struct mp_server_ops ops; /* the api's, but for a look at each request */
-  struct mp_record record;
-  struct mp_trust trust;
-  struct mp_shm_slot *slot; /* borrowed from the page */
-  struct mp_share share;
-  struct mp_viewer viewer;
-  struct mp_slice health;   /* borrowed from the configuration: the path of health checks; empty: none */
-  struct mp_timer look;     /* is the drain over? */
-  struct mp_timer slow;     /* is a request that waits slow by now? Only while any waits, and with --slow-request */
-  struct mp_timer patience; /* end what does not end by itself, before anybody does it harder */
-  struct mp_watchdog watchdog;
-  struct mp_soon leave;
-  uint64_t enough; /* requests: then a successor is asked for */
-  uint32_t n_accepted;
-  enum stage stage;
-  bool has_server, has_doors, server_drained, app_stopped;
-  char *why;     /* owned: the first line of why the app could not be loaded or started; NULL: none */
-  int exit_code; /* 0, 1 an internal failure, 3 the app failed to load */
-};
-
-static uint64_t ms_of(double seconds) {
-  return (uint64_t)(seconds * 1000);
-}
-
 static int fail(struct mp_site *s, const char *what, int err) {
   char text[128];
   mp_log(s->log, MP_LOG_ERROR, "worker", "%s: %s code=%s", what, mp_err_text(err, text, sizeof text), mp_err_name(err));
   return INTERNAL;
 }
 
-/* The shared page: what the master and the siblings may know. Relaxed, for each number stands alone. */
-
-#define PUBLISH(field, value) atomic_store_explicit(&s->slot->field, (value), memory_order_relaxed)
-
-static void publish_counts(struct mp_site *s) {
-  PUBLISH(requests, s->server.n_requests);
-  PUBLISH(in_flight, s->server.n_held);
-  PUBLISH(connections, s->server.n_conns);
-}
-
-void mp_site_sleep(struct mp_site *s) {
-  if (s->has_server) publish_counts(s);
-  if (s->api) mp_api_show(s->api);
-  mp_viewer_sleep(&s->viewer);
-  if (s->server.n_requests >= s->enough && s->setup.ops->on_spent(s, s->server.n_requests)) s->enough = UINT64_MAX;
-  PUBLISH(busy_since_ms, 0);
-}
-
-/* Before the app, and neither counted as a request nor written down: it comes every few seconds, from a machine. */
-static void answer_health(struct mp_site *s, struct mp_exchange *ex) {
-  bool serving = s->stage == SERVING;
-  ex->place = MP_VIEWER_UNSEEN;
-  ex->reply.status = serving ? 200 : 503;
-  int err = mp_reply_set(&ex->reply, MP_SLICE("Content-Type"), MP_SLICE("text/plain; charset=utf-8"));
-  if (err == 0) err = mp_reply_set(&ex->reply, MP_SLICE("Cache-Control"), MP_SLICE("no-store"));
-  if (err == 0) err = mp_exchange_send(ex, serving ? MP_SLICE("ok\n") : MP_SLICE("draining\n"));
-  mp_viewer_count(&s->viewer, MP_COUNT_HEALTH);
-  mp_exchange_finish(ex, err < 0);
-}
-
-static bool is_health_check(const struct mp_site *s, const struct mp_head *head) {
-  return s->health.len > 0 && mp_slice_is(head->path, s->health) &&
-         (mp_slice_is(head->method, MP_SLICE("GET")) || mp_slice_is(head->method, MP_SLICE("HEAD")));
-}
-
-/* Told before Lua runs, so that a crash in the handler finds its request counted. */
-static void on_request(struct mp_server *server, struct mp_exchange *ex) {
-  struct mp_site *s = MP_CONTAINER(server, struct mp_site, server);
-  PUBLISH(in_flight, server->n_held);
-  if (is_health_check(s, &ex->head)) {
-    answer_health(s, ex);
-    return;
-  }
-  mp_viewer_begin(&s->viewer, ex);
-  mp_api_server_ops.on_request(server, ex);
-  bool held = server->current == ex;
-  mp_viewer_leave(&s->viewer, ex, held);
-  if (held && s->record.slow_ms && !mp_timer_started(&s->slow)) mp_timer_start(&s->slow, s->record.slow_ms);
-}
-
-static void on_slow(struct mp_timer *timer) {
-  struct mp_site *s = MP_CONTAINER(timer, struct mp_site, slow);
-  uint64_t again_ms = mp_api_tell_slow(s->api, s->record.slow_ms);
-  if (again_ms) mp_timer_start(timer, again_ms);
-}
-
-static struct mp_site *of_server(struct mp_server *server) {
-  return MP_CONTAINER(server, struct mp_site, server);
-}
-
-/* Siblings decide by these numbers, so they are told at once. */
-static void on_connections(struct mp_server *server) {
-  struct mp_site *s = of_server(server);
-  PUBLISH(connections, server->n_conns);
-  PUBLISH(accepted, ++s->n_accepted);
-  mp_viewer_count(&s->viewer, MP_COUNT_ACCEPTED);
-}
-
-static bool holds_back(struct mp_server *server) {
-  struct mp_site *s = of_server(server);
-  return mp_share_holds_back(&s->share, server->n_conns, mp_loop_now(s->loop));
-}
-
-static void on_over(struct mp_exchange *ex, bool whole) {
-  struct mp_site *s = of_server(ex->server);
-  if (ex->place == MP_VIEWER_UNSEEN) return;
-  mp_viewer_over(&s->viewer, ex);
-  if (s->record.wanted && mp_record_over(&s->record, ex, whole, s->viewer.now_ns))
-    mp_viewer_count(&s->viewer, MP_COUNT_SLOW);
-}
-
-static void on_forget(struct mp_exchange *ex) {
-  mp_viewer_forget(&of_server(ex->server)->viewer, ex);
-}
-
-static void on_refused(struct mp_server *server, const struct mp_address *peer, int status) {
-  mp_viewer_count(&of_server(server)->viewer, MP_COUNT_REFUSED + mp_view_refusal(status));
-  mp_record_refused(&of_server(server)->record, peer, status);
-}
-
 /* The way out: the server drains, then the app stops, then everything closes. */
 
 static void leave_soon(struct mp_site *s) {
-  if (s->stage == LEFT) return;
-  s->stage = LEFT;
+  if (s->stage == MP_WORK_LEFT) return;
+  s->stage = MP_WORK_LEFT;
   mp_loop_post(s->loop, &s->leave);
 }
 
@@ -153,11 +28,11 @@ static void leave(struct mp_soon *soon) {
 }
 
 static void leave_when_done(struct mp_site *s) {
-  if (s->stage == STOPPING && s->app_stopped && (!s->has_server || s->server_drained)) leave_soon(s);
+  if (s->stage == MP_WORK_STOPPING && s->app_stopped && (!s->has_server || s->server_drained)) leave_soon(s);
 }
 
 static void stop_all(struct mp_site *s) {
-  s->stage = STOPPING;
+  s->stage = MP_WORK_STOPPING;
   if (s->has_server && !s->server_drained) mp_server_close(&s->server);
   mp_api_stop(s->api);
   leave_when_done(s);
@@ -174,15 +49,15 @@ static void give_up(struct mp_site *s, int code) {
 
 /* Whatever still runs is cancelled, its processes are told to end; connections close. */
 void mp_site_stop(struct mp_site *s) {
-  if (s->stage >= STOPPING) return;
-  if (s->stage == LOADING)
+  if (s->stage >= MP_WORK_STOPPING) return;
+  if (s->stage == MP_WORK_LOADING)
     give_up(s, 0);
   else
     stop_all(s);
 }
 
 static void look(struct mp_site *s) {
-  if (s->stage != DRAINING || !s->server_drained) return;
+  if (s->stage != MP_WORK_DRAINING || !s->server_drained) return;
   if (mp_api_busy(s->api) == 0)
     mp_site_stop(s);
   else
@@ -195,22 +70,23 @@ static void on_look(struct mp_timer *timer) {
 
 static void on_patience(struct mp_timer *timer) {
   struct mp_site *s = MP_CONTAINER(timer, struct mp_site, patience);
-  mp_log(s->log, MP_LOG_WARN, "worker", "not drained in time, cancelling what still runs in_flight=%u connections=%u",
-         s->server.n_held, s->server.n_conns);
+  mp_log(s->log, MP_LOG_WARN, "worker",
+         "not drained in time, cancelling what still runs in_flight=%u connections=%u background=%u", s->server.n_held,
+         s->server.n_conns, mp_api_in_background(s->api));
   mp_site_stop(s);
 }
 
 /* The master insists after --graceful-timeout: children want their TERM, and time to act on it, before that. */
 static uint64_t patience_ms(const struct mp_config *config) {
-  uint64_t graceful = ms_of(config->graceful_timeout), most = 2500;
+  uint64_t graceful = mp_site_ms(config->graceful_timeout), most = 2500;
   return graceful - (graceful / 8 < most ? graceful / 8 : most);
 }
 
 void mp_site_drain(struct mp_site *s, uint64_t idle_ms) {
-  if (s->stage == LOADING) mp_site_stop(s);
-  if (s->stage != SERVING) return;
-  s->stage = DRAINING;
-  PUBLISH(accepting, 0);
+  if (s->stage == MP_WORK_LOADING) mp_site_stop(s);
+  if (s->stage != MP_WORK_SERVING) return;
+  s->stage = MP_WORK_DRAINING;
+  MP_PUBLISH(s, accepting, 0);
   mp_api_retire(s->api);
   mp_timer_start(&s->patience, patience_ms(s->setup.config));
   mp_server_drain(&s->server, idle_ms);
@@ -232,29 +108,6 @@ static void on_stopped(void *ctx) {
 
 /* The way in. */
 
-static struct mp_server_config server_config(const struct mp_site *s) {
-  const struct mp_config *c = s->setup.config;
-  return (struct mp_server_config){
-      .limits = {.request_line = c->limit_request_line,
-                 .fields = c->limit_request_fields,
-                 .field_size = c->limit_request_field_size,
-                 .head = c->limit_request_head < UINT32_MAX ? (uint32_t)c->limit_request_head : UINT32_MAX,
-                 .body = c->max_body},
-      .max_connections = c->max_connections,
-      .pipeline = c->limit_pipeline,
-      .keep_alive_ms = ms_of(c->keep_alive),
-      .header_ms = ms_of(c->header_timeout),
-      .body_ms = ms_of(c->body_timeout),
-      .write_ms = ms_of(c->write_timeout),
-      .request_ms = ms_of(c->request_timeout),
-      .drain_idle_ms = ms_of(c->drain_idle),
-      .no_server = !c->server_header,
-      .compress = c->compress,
-      .proxy_protocol = c->proxy_protocol,
-      .trust = c->trusted_proxies ? &s->trust : NULL,
-  };
-}
-
 static void log_load_error(struct mp_site *s, const char *message, size_t len) {
   const char *nl = memchr(message, '\n', len);
   size_t first = nl ? (size_t)(nl - message) : len;
@@ -264,36 +117,21 @@ static void log_load_error(struct mp_site *s, const char *message, size_t len) {
   s->why = strndup(message, first);
 }
 
-static int open_server(struct mp_site *s) {
-  struct mp_server_config config = server_config(s);
-  s->ops = mp_api_server_ops;
-  s->ops.on_request = on_request;
-  s->ops.on_over = on_over;
-  s->ops.on_forget = on_forget;
-  s->ops.on_refused = on_refused;
-  s->ops.holds_back = holds_back;
-  s->ops.on_connections = on_connections;
-  int err = mp_server_init(&s->server, s->loop, s->log, &config, &s->ops, s->api);
-  if (err < 0) return err;
-  s->has_server = s->has_doors = true;
-  return mp_server_adopt(&s->server, s->setup.listen_fds, s->setup.n_listen);
-}
-
 static void on_started(void *ctx, const char *error) {
   struct mp_site *s = ctx;
-  if (s->stage != LOADING) return;
+  if (s->stage != MP_WORK_LOADING) return;
   if (error) {
     log_load_error(s, error, strlen(error));
     give_up(s, APP_FAILED);
     return;
   }
-  int err = open_server(s);
+  int err = mp_site_open_server(s);
   if (err < 0) {
     give_up(s, fail(s, "cannot serve", err));
     return;
   }
-  s->stage = SERVING;
-  PUBLISH(accepting, 1);
+  s->stage = MP_WORK_SERVING;
+  MP_PUBLISH(s, accepting, 1);
   s->setup.ops->on_ready(s);
 }
 
@@ -377,7 +215,7 @@ static int open_watchdog(struct mp_site *s) {
 
 static int open_timers(struct mp_site *s) {
   int err = mp_timer_init(&s->look, &s->loop->timers, on_look);
-  if (err == 0) err = mp_timer_init(&s->slow, &s->loop->timers, on_slow);
+  if (err == 0) err = mp_timer_init(&s->slow, &s->loop->timers, mp_site_on_slow);
   return err < 0 ? err : mp_timer_init(&s->patience, &s->loop->timers, on_patience);
 }
 
@@ -419,7 +257,7 @@ void mp_site_reopen(struct mp_site *s) {
 }
 
 uint64_t mp_site_idle_ms(const struct mp_site *s) {
-  return ms_of(s->setup.config->drain_idle);
+  return mp_site_ms(s->setup.config->drain_idle);
 }
 
 void *mp_site_ctx(const struct mp_site *s) {
