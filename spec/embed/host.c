@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +187,7 @@ static void *allocate(void *ctx, void *block, size_t old_size, size_t new_size) 
 /* ---- a child of the host's own, and its signals ---- */
 
 static atomic_int n_sigchld;
+static struct sigaction pipe_before;
 static pid_t child;
 
 static void on_sigchld(int signo) {
@@ -196,6 +198,7 @@ static void on_sigchld(int signo) {
 static void start_child(void) {
   struct sigaction action = {.sa_handler = on_sigchld, .sa_flags = SA_RESTART};
   sigaction(SIGCHLD, &action, NULL);
+  sigaction(SIGPIPE, NULL, &pipe_before);
   child = fork();
   if (child > 0) return;
   setsid(); /* in a group of its own, as what a worker would reap */
@@ -212,8 +215,8 @@ static void tell_child(void) {
   sigaction(SIGCHLD, NULL, &chld);
   sigaction(SIGPIPE, NULL, &pipe_action);
   sigaction(SIGTERM, NULL, &term);
-  snprintf(line, sizeof line, "%d exit=%d handler=%d pipe_default=%d term_default=%d", got == child,
-           got == child ? WEXITSTATUS(status) : -1, chld.sa_handler == on_sigchld, pipe_action.sa_handler == SIG_DFL,
+  snprintf(line, sizeof line, "%d exit=%d handler=%d pipe_same=%d term_default=%d", got == child,
+           got == child ? WEXITSTATUS(status) : -1, chld.sa_handler == on_sigchld, pipe_action.sa_handler == pipe_before.sa_handler,
            term.sa_handler == SIG_DFL);
   say("child", line);
 }
@@ -265,12 +268,15 @@ static void obey(struct mp_modules *modules, char *line) {
 
 static void *read_commands(void *arg) {
   char line[4096];
-  while (fgets(line, sizeof line, stdin)) {
+  const char *path = getenv("HOST_COMMANDS");
+  FILE *from = path ? fopen(path, "r") : stdin;
+  while (from && fgets(line, sizeof line, from)) {
     line[strcspn(line, "\n")] = '\0';
     if (strcmp(line, "quit") == 0) break;
     obey(arg, line);
   }
   mp_server_stop(server, MP_STOP_NOW);
+  if (from && from != stdin) fclose(from);
   return NULL;
 }
 
@@ -324,6 +330,7 @@ int main(int argc, char **argv) {
   int code = mp_worker_main(argc, argv, modules), err = 0;
   char text[128];
   pthread_t commands;
+  bool has_commands = false;
   if (code >= 0) {
     mp_modules_free(modules);
     return code;
@@ -333,15 +340,17 @@ int main(int argc, char **argv) {
   server = new_server(argv[1], argv[2], modules, "");
   for (int i = 3; i < argc && err == 0; i++) err = set_word(server, argv[i]);
   if (err == 0) {
-    pthread_create(&commands, NULL, read_commands, modules);
+    has_commands = pthread_create(&commands, NULL, read_commands, modules) == 0;
     err = run(argv[1]);
     if (err < 0) say("error", mp_server_error(server));
   } else {
     say("error", mp_server_error(server));
   }
+  if (has_commands) pthread_join(commands, NULL); /* at "quit": no command comes any more */
   mp_server_free(server);
   mp_server_free(second);
   mp_modules_free(modules);
+  waitpid(child, NULL, 0); /* told of or not: it is ours to wait for */
   snprintf(text, sizeof text, "%d lua_memory=%lld", err, atomic_load(&held));
   say("over", text);
   return 0;

@@ -15,8 +15,9 @@ static struct mp_door_socket *find(struct mp_doors *doors, const char *address) 
 
 /* A unix socket that we made leaves no name behind. */
 static void close_one(struct mp_door_socket *socket) {
+  char path[512];
   close(socket->fd);
-  if (strncmp(socket->address, "unix:", 5) == 0) unlink(socket->address + 5);
+  if (mp_listen_path(socket->address, path, sizeof path)) unlink(path);
   free(socket->address);
 }
 

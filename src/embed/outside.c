@@ -28,7 +28,8 @@ struct mp_outside {
   struct mp_buf where;     /* owned: addresses of the generation that is being told of */
   int settings_fd;
   off_t settings_end;
-  unsigned open; /* of child and control: how many still are */
+  unsigned open;            /* of child and control: how many still are */
+  struct mp_timer patience; /* with one that was told to end at once */
   bool ready, stopping;
 };
 
@@ -144,6 +145,12 @@ static void tell_end(struct mp_outside *out) {
   mp_server_over(server, code, out->stopping && code == 0 ? NULL : text);
 }
 
+static void on_patience(struct mp_timer *timer) {
+  struct mp_outside *out = MP_CONTAINER(timer, struct mp_outside, patience);
+  mp_log(&out->server->log, MP_LOG_ERROR, "embed", "the supervisor does not end, it is ended");
+  mp_child_stop(&out->child, GRACE_MS);
+}
+
 static void closed_one(struct mp_outside *out) {
   if (--out->open == 0) tell_end(out);
 }
@@ -165,6 +172,7 @@ static void on_settled(struct mp_child *child) {
   struct mp_outside *out = child->ctx;
   mp_child_take_rest(child, MP_CHILD_STDERR);
   mp_log_lines_end(&out->log);
+  mp_timer_stop(&out->patience);
   mp_child_close(child);
   mp_stream_close(&out->control);
 }
@@ -216,7 +224,7 @@ static int open_all(struct mp_outside *out, const struct mp_options *options, en
 }
 
 static void end(struct mp_server *server) {
-  (void)server; /* it was over when all had closed */
+  if (server->outside) mp_timer_deinit(&server->outside->patience); /* all else had closed before it was over */
 }
 
 static void release(struct mp_server *server) {
@@ -237,7 +245,8 @@ static int begin(struct mp_server *server, struct mp_options *options) {
   *out = (struct mp_outside){.server = server, .settings_fd = -1, .open = 2};
   mp_log_lines_init(&out->log, &server->log);
   server->outside = out;
-  int err = open_all(out, options, &step);
+  int err = mp_timer_init(&out->patience, &server->loop.timers, on_patience);
+  if (err == 0) err = open_all(out, options, &step);
   if (err == 0) {
     mp_options_free(options);
     return 0;
@@ -262,7 +271,7 @@ static void stop(struct mp_server *server, enum mp_stop how) {
   struct mp_outside *out = server->outside;
   out->stopping = true;
   say(out, how == MP_STOP_NOW ? "halt\n" : "stop\n");
-  if (how == MP_STOP_NOW && out->open == 2) mp_child_stop(&out->child, HALT_MS);
+  if (how == MP_STOP_NOW) mp_timer_start(&out->patience, HALT_MS);
 }
 
 static void on_sleep(struct mp_server *server) {

@@ -114,7 +114,10 @@ static void log_load_error(struct mp_site *s, const char *message, size_t len) {
   struct mp_slice rest = nl ? mp_slice(nl + 1, len - first - 1) : mp_slice("", 0);
   mp_log_detail(s->log, MP_LOG_ERROR, "app", mp_slice(message, first), rest);
   free(s->why);
-  s->why = strndup(message, first);
+  s->why = malloc(first + 1);
+  if (!s->why) return;
+  memcpy(s->why, message, first);
+  s->why[first] = '\0';
 }
 
 static void on_started(void *ctx, const char *error) {
