@@ -216,8 +216,8 @@ static void tell_child(void) {
   sigaction(SIGPIPE, NULL, &pipe_action);
   sigaction(SIGTERM, NULL, &term);
   snprintf(line, sizeof line, "%d exit=%d handler=%d pipe_same=%d term_default=%d", got == child,
-           got == child ? WEXITSTATUS(status) : -1, chld.sa_handler == on_sigchld, pipe_action.sa_handler == pipe_before.sa_handler,
-           term.sa_handler == SIG_DFL);
+           got == child ? WEXITSTATUS(status) : -1, chld.sa_handler == on_sigchld,
+           pipe_action.sa_handler == pipe_before.sa_handler, term.sa_handler == SIG_DFL);
   say("child", line);
 }
 
