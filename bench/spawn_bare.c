@@ -1,6 +1,7 @@
 /* spawn_bare.c - what bench/spawn measures against: posix_spawn and waitpid of one program, over and over.
  *
- *   spawn_bare SECONDS PROGRAM     prints how many, the seconds, and the CPU time of it all in seconds, children's too */
+ *   spawn_bare SECONDS PROGRAM     prints how many, the seconds, and the CPU time of it all in seconds, children's too
+ */
 #define _GNU_SOURCE
 #include <spawn.h>
 #include <stdio.h>
