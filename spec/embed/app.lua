@@ -73,4 +73,6 @@ app:get("/wait", function(req, res)
 end)
 app:post("/body", function(req, res) res:text(tostring(#req:body())) end)
 
+app:static("/files", ".")
+
 return app

@@ -117,6 +117,30 @@ describe("a server inside a program", function()
     h:quit()
   end)
 
+  it("finds the app's own files, wherever the host stands", function()
+    for _, mode in ipairs { "thread", "workers" } do
+      local h = start(mode)
+      assert.truthy(h:get("/files/flood.lua").body:find "moonpool.settings")
+      h:quit()
+    end
+  end)
+
+  it("hands settings to the app", function()
+    for _, mode in ipairs { "thread", "workers" } do
+      local h = start(mode)
+      assert.same({}, ask(h, "/setting"))
+      h:say [[settings { "title": "a\nb", "n": [1, 2] }]]
+      h:say "reload"
+      h:wait "^reloaded"
+      assert.same({ title = "a\nb", n = { 1, 2 } }, ask(h, "/setting"))
+      h:say "settings nonsense"
+      h:say "reload"
+      h:wait "^failed"
+      assert.same({ 1, 2 }, ask(h, "/setting").n)
+      h:quit()
+    end
+  end)
+
   it("gives the host the log, and stdout nothing", function()
     local h = start "thread"
     h:get "/print"
@@ -296,10 +320,10 @@ describe("Lua that does not come back", function()
 end)
 
 describe("calls completed on other threads", function()
-  it("come back with their own values, by the ten thousand, and harm nobody when they come too late", function()
+  it("come back with their own values, by the hundred thousand, and harm nobody when they come too late", function()
     local flood = embed.compile "flood"
-    local text = embed.run(("'%s' spec/embed/flood.lua '{\"calls\":20000}'"):format(flood))
-    assert.equal("20200", text:match "completed (%d+)") -- 1000 tasks, and 200 more
+    local text = embed.run(("'%s' spec/embed/flood.lua '{\"calls\":100000}'"):format(flood))
+    assert.equal("100200", text:match "completed (%d+)") -- 1000 tasks, and 200 more
   end)
 end)
 

@@ -53,7 +53,7 @@ function M.compile(name, static)
   local program = ("%s/%s%s"):format(M.prefix(), name, static and "-static" or "")
   local libs = static and M.pkg_config("--libs --static"):gsub("%-lmoonpool", "-l:libmoonpool.a")
     or M.pkg_config "--libs" .. " -Wl,-rpath," .. M.pkg_config_path():gsub("/pkgconfig$", "")
-  M.run(("cc -std=gnu11 -g -O1 -Wall -Wextra -Werror %s %s 'spec/embed/%s.c' -o '%s' %s -luv -lpthread"):format(M.flags,
+  M.run(("cc -std=gnu11 -g -O1 -Wall -Wextra -Werror %s %s 'spec/embed/%s.c' -o '%s' %s -luv -lpthread -rdynamic"):format(M.flags,
     M.pkg_config "--cflags", name, program, libs))
   return program
 end

@@ -138,6 +138,8 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_sinks_open(L);
   mp_multipart_open(L);
   mp_core_open_shared(L, &api->setup, api->log);
+  lua_pushboolean(L, api->setup.guest != NULL);
+  lua_setfield(L, -2, "guest");
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaded");
   lua_pushvalue(L, -3);
