@@ -253,7 +253,8 @@ static int push_closed(lua_State *L) {
   return 3;
 }
 
-/* run(connection, op, place, sql, values, named, cursor): waits; what it returns stands at push_answer and push_done. */
+/* run(connection, op, place, sql, values, named, cursor): waits; what it returns stands at push_answer and push_done.
+ */
 static int l_run(lua_State *L) {
   struct connection *c = check_connection(L);
   struct mp_db_request request = {0};
@@ -407,10 +408,9 @@ static int l_library(lua_State *L) {
 }
 
 void mp_sqlite_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"sqlite_library", l_library}, {"sqlite_connect", l_connect},
-                                       {"sqlite_run", l_run},         {"sqlite_post", l_post},
-                                       {"sqlite_close", l_close},     {"sqlite_drop", l_drop},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"sqlite_library", l_library}, {"sqlite_connect", l_connect}, {"sqlite_run", l_run}, {"sqlite_post", l_post},
+      {"sqlite_close", l_close},     {"sqlite_drop", l_drop},       {NULL, NULL}};
   luaL_newmetatable(L, CONNECTION_NAME);
   lua_pushcfunction(L, l_drop);
   lua_setfield(L, -2, "__gc");

@@ -22,10 +22,10 @@ static bool is_blob(lua_State *L, int index) {
 static void check_value(lua_State *L, const char *name, lua_Integer n) {
   int type = lua_type(L, -1);
   if (!name) name = lua_pushfstring(L, "%I", n), lua_insert(L, -2);
-  if (type == LUA_TNUMBER && isnan(lua_tonumber(L, -1))) luaL_error(L, "parameter %s is NaN, which SQLite cannot hold", name);
+  if (type == LUA_TNUMBER && isnan(lua_tonumber(L, -1)))
+    luaL_error(L, "parameter %s is NaN, which SQLite cannot hold", name);
   if (type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TBOOLEAN || is_null(L, -1) || is_blob(L, -1)) return;
-  luaL_error(L,
-             "parameter %s is a %s; only nil, booleans, numbers, strings and sqlite.blob(…) can be given to SQLite",
+  luaL_error(L, "parameter %s is a %s; only nil, booleans, numbers, strings and sqlite.blob(…) can be given to SQLite",
              name, luaL_typename(L, -1));
 }
 

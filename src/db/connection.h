@@ -25,11 +25,11 @@ struct mp_db_settings {
 };
 
 enum mp_db_op {
-  MP_DB_OPEN,        /* that it is open, and nothing else */
-  MP_DB_QUERY,       /* one statement, all its rows */
-  MP_DB_FIRST,       /* one statement, at most one row */
-  MP_DB_EXEC,        /* statements, no rows */
-  MP_DB_FETCH,       /* some rows; with `cursor` 0 of the statement, else of the cursor */
+  MP_DB_OPEN,  /* that it is open, and nothing else */
+  MP_DB_QUERY, /* one statement, all its rows */
+  MP_DB_FIRST, /* one statement, at most one row */
+  MP_DB_EXEC,  /* statements, no rows */
+  MP_DB_FETCH, /* some rows; with `cursor` 0 of the statement, else of the cursor */
   MP_DB_CLOSE_CURSOR,
   MP_DB_RESET /* ends a transaction that is still open, and the cursors that were opened in one */
 };
@@ -57,9 +57,9 @@ enum mp_db_outcome {
 
 struct mp_db_answer {
   enum mp_db_outcome outcome;
-  const char *code;      /* static */
+  const char *code; /* static */
   char message[512];
-  struct mp_buf rows;    /* owned: names of the columns, then the values of each row */
+  struct mp_buf rows; /* owned: names of the columns, then the values of each row */
   unsigned n_columns, n_rows;
   int64_t changes, last_id;
   uint64_t cursor; /* there is more: to be fetched from this one */
