@@ -1,4 +1,4 @@
--- Templates: text with Lua in it (template/parse.lua says how it is written), escaped for HTML unless it says so itself.
+-- Templates: text with Lua in it (template/parse.lua says how it is written), escaped for HTML unless told otherwise.
 -- Each is compiled once, or when its file has changed. A template sees the variables that it was given and a few
 -- functions that change nothing; it may wait.
 

@@ -100,7 +100,10 @@ describe("sqlite", function()
   it("raises a caller's mistakes, and names them", function()
     start()
     lua(("return db:exec %q"):format(TABLE))
-    local function refused(what, code) assert.truthy(lua("return refused(" .. code .. ")"):find(what, 1, true), lua("return refused(" .. code .. ")")) end
+    local function refused(what, code)
+      local said = lua("return refused(" .. code .. ")")
+      assert.truthy(said:find(what, 1, true), said)
+    end
     refused("body:1: query: the SQL has 2 parameters, 1 value was given", [[function() db:query("SELECT ?, ?", 1) end]])
     refused("body:1: exec: the SQL has 0 parameters, 1 value was given", [[function() db:exec("SELECT 1", 1) end]])
     refused("row: parameter :x is missing", [[function() db:row("SELECT :x", { y = 1 }) end]])
@@ -302,7 +305,8 @@ describe("sqlite", function()
   it("walks through more rows than it holds, beside other queries, and can stop in between", function()
     start()
     lua(("return db:exec %q"):format(TABLE))
-    lua [[return db:exec "INSERT INTO t(n) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000) SELECT x FROM c"]]
+    lua [[return db:exec "INSERT INTO t(n)
+      WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000) SELECT x FROM c"]]
     assert.equal("20000\n200010000", lua [[
       local n, sum = 0, 0
       for row in db:rows "SELECT n FROM t" do n, sum = n + 1, sum + row.n end
@@ -416,6 +420,19 @@ describe("sqlite", function()
     wait.sleep(0.3)
     s:stop()
     slow:close()
+  end)
+
+  it("names the package when the library is not there, and the worker goes on", function()
+    start { files = { ["lib/libsqlite3.so.0"] = "no library" }, env = { LD_LIBRARY_PATH = "lib" }, app = [[
+      local app = require "moonpool".app()
+      app:get("/", function(_, res)
+        local db, message, code = require "moonpool.sqlite".open "x.db"
+        res:text(tostring(db) .. "\n" .. code .. "\n" .. message)
+      end)
+      return app
+    ]] }
+    local body = s:get("/").body
+    assert.truthy(body:find("^nil\nENOENT\n") and body:find("libsqlite3-0", 1, true), body)
   end)
 
   it("serves many at once", function()

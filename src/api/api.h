@@ -3,8 +3,10 @@
 #define MP_API_API_H
 
 #include "api/failure.h"
+#include "api/heritage.h"
 #include "api/memory.h"
 #include "api/open.h"
+#include "api/places.h"
 #include "api/report.h"
 #include "api/routes.h"
 #include "api/tree.h"
@@ -40,21 +42,20 @@ struct mp_api {
   uint32_t n_slots; /* of requests, ever made */
   struct mp_routes routes;
   struct mp_tree tree;
-  struct mp_buf scratch;      /* owned: JSON and bodies on their way */
-  struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
-  unsigned n_processes;       /* live, and places handed to woken ones */
-  unsigned n_queued;
-  struct mp_list live;        /* processes that have not been reaped yet, through their `live` */
-  struct mp_timer strays;     /* looks for what other processes left to this one */
-  uint64_t lost_told_ms;      /* when a lost status was last logged with its advice */
-  uint64_t next_id;           /* of requests */
-  uint64_t last_link;         /* of channels that threads know */
-  char id_prefix[17];         /* random, one a worker */
-  struct mp_list crews;       /* threads with Lua states of their own: that of offload, and a service each */
-  struct mp_crew *offload;    /* borrowed from crews; NULL before the first offload */
-  struct mp_list connections; /* to SQLite databases */
-  struct mp_topics *topics;   /* owned; NULL before anything was published or subscribed to */
-  struct mp_soon quiet;       /* after mp_api_stop: all that was cancelled has ended */
+  struct mp_buf scratch;       /* owned: JSON and bodies on their way */
+  struct mp_heritage heritage; /* what processes find in their environment */
+  struct mp_places places;     /* what they wait for before they are started */
+  struct mp_list live;         /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;      /* looks for what other processes left to this one */
+  uint64_t lost_told_ms;       /* when a lost status was last logged with its advice */
+  uint64_t next_id;            /* of requests */
+  uint64_t last_link;          /* of channels that threads know */
+  char id_prefix[17];          /* random, one a worker */
+  struct mp_list crews;        /* threads with Lua states of their own: that of offload, and a service each */
+  struct mp_crew *offload;     /* borrowed from crews; NULL before the first offload */
+  struct mp_list connections;  /* to SQLite databases */
+  struct mp_topics *topics;    /* owned; NULL before anything was published or subscribed to */
+  struct mp_soon quiet;        /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping, closing;
   bool cycle_over; /* of the collector, since its pause was set */
   int pause;       /* the one that we have set */

@@ -29,6 +29,7 @@ struct mp_crew {
   char *module;               /* owned: of a service; NULL otherwise */
   char *path, *cpath;         /* owned: package.path and cpath when it was made */
   struct mp_log log;          /* a copy: threads count what they lose apart */
+  struct mp_api_setup setup;  /* a copy: a thread that is left behind may look at it when the api is gone */
   uint64_t grace_ms;          /* a cancelled job may go on for so long before it is stopped */
   bool retired;
   void (*on_done)(struct mp_crew *crew, struct mp_job *job); /* a job has ended; may be NULL */

@@ -72,7 +72,7 @@ static void set_paths(lua_State *L, const struct mp_crew *crew) {
 static void open_core(lua_State *L, struct mp_lua_thread *t, const struct mp_crew *crew) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_newtable(L);
-  mp_core_open_shared(L, &crew->api->setup, &t->log);
+  mp_core_open_shared(L, &crew->setup, &t->log);
   mp_thread_core_open(L);
   lua_setfield(L, -2, "moonpool.core");
   lua_pop(L, 1);
@@ -85,7 +85,7 @@ static int p_open(lua_State *L) {
   const struct mp_crew *crew = lua_touserdata(L, 2);
   luaL_openlibs(L);
   mp_coro_open(L);
-  mp_searcher_open(L, crew->api->setup.config);
+  mp_searcher_open(L, crew->setup.config);
   set_paths(L, crew);
   open_core(L, t, crew);
   lua_getglobal(L, "require");
@@ -370,7 +370,10 @@ static void run(struct mp_work *work, void **place) {
     mp_lua_thread_close(t);
     *place = t = NULL;
   }
-  if (!t) *place = t = open_thread(job, &job->trace);
+  if (!t) {
+    *place = t = open_thread(job, &job->trace);
+    mp_work_runs(work); /* its lock: what was read of the worker's settings was read before the worker leaves */
+  }
   if (!t) {
     fail_without_state(job);
     return;

@@ -178,7 +178,6 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->started_ms = mp_loop_now(setup->loop);
   api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
-  mp_list_init(&api->spawn_queue);
   mp_list_init(&api->crews);
   mp_list_init(&api->connections);
   mp_life_init(api);
@@ -188,7 +187,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
-  if (mp_strays_init(api) < 0) goto fail;
+  if (mp_strays_init(api) < 0 || mp_places_init(api) < 0) goto fail;
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
   api->sched.ctx = api;
   api->sched.on_unhandled = mp_api_on_unhandled;
@@ -200,8 +199,9 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   mp_log(api->log, MP_LOG_ERROR, "app", "cannot open the Lua state: %s", lua_tostring(api->L, -1));
   mp_sched_deinit(&api->sched);
 fail:
-  mp_strays_deinit(api);
   if (api->L) lua_close(api->L);
+  mp_places_deinit(api);
+  mp_strays_deinit(api);
   mp_memory_deinit(&api->memory);
   free(api->own_view);
   free(api);
@@ -266,10 +266,12 @@ void mp_api_close(struct mp_api *api) {
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
+  mp_places_deinit(api);
   mp_strays_deinit(api);
   mp_calls_free(api);
   mp_routes_deinit(&api->routes);
   mp_tree_clear(&api->tree, NULL, NULL);
+  mp_heritage_free(&api->heritage);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
   free(api->own_view);

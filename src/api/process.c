@@ -146,7 +146,7 @@ static void on_settled(struct mp_child *child) {
   mp_list_unlink(&p->live);
   mp_strays_look(p->api);
   mp_waitable_settle(&p->end, false);
-  if (p->has_place) mp_place_release(p->api);
+  if (p->has_place) mp_place_release(p->api, &p->young);
   p->has_place = false;
   release_permit(p);
   mp_child_close(child);
@@ -185,6 +185,7 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
   mp_list_init(&p->member.node);
   mp_list_init(&p->owned.node);
   mp_list_init(&p->live);
+  mp_list_init(&p->young.node);
   p->member.cancel = cancel_member;
   p->member.left_alone = left_alone;
   p->owned.cancel = cancel_owned;
@@ -245,8 +246,9 @@ static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_ex
 static int start(lua_State *L, int scratch) {
   struct mp_args *args = lua_touserdata(L, scratch);
   enum mp_exec_step step = MP_EXEC_START;
-  int which = 0, err = mp_args_open_files(args, &which);
-  if (err < 0) return fail_to_open(L, args, err, which);
+  mp_place_take_turn(args);
+  int which = 0, err = mp_args_prepare(args, &which);
+  if (err < 0) return which ? fail_to_open(L, args, err, which) : fail_to_start(L, args, err, step);
   struct mp_process *p = new_process(L, args);
   err = mp_child_start(&p->child, args->api->loop, &args->spec, &child_ops, &step);
   mp_args_close_files(args);
@@ -256,7 +258,7 @@ static int start(lua_State *L, int scratch) {
     return fail_to_start(L, args, err, step);
   }
   p->has_place = true;
-  args->has_place = false;
+  mp_place_started(args, &p->young);
   mp_list_append(&args->api->live, &p->live);
   join(L, p, args);
   for (int i = 1; i < 3; i++)
@@ -264,37 +266,29 @@ static int start(lua_State *L, int scratch) {
   return 1;
 }
 
-static int after_queue_spawn(lua_State *L, int status, lua_KContext scratch) {
+static int go_spawn(lua_State *L, int status, lua_KContext scratch) {
   (void)status;
-  if (!mp_place_got(L, (int)scratch)) return mp_place_push_none(L, lua_touserdata(L, (int)scratch));
   return start(L, (int)scratch);
 }
 
 int mp_process_spawn(lua_State *L, int index) {
-  struct mp_args *args = mp_args_read(L, index, "spawn", false);
-  int scratch = lua_gettop(L);
-  return mp_place_take(args) ? start(L, scratch) : mp_place_queue(L, scratch, after_queue_spawn);
+  mp_args_read(L, index, "spawn", false);
+  return mp_place_enter(L, lua_gettop(L), go_spawn);
 }
 
 /* ---- run ---- */
 
-static int wait_for_end(lua_State *L, int scratch) {
-  int n = start(L, scratch);
-  return n == 1 ? mp_wait_for(L, lua_gettop(L), -1) : n;
-}
-
-static int after_queue_run(lua_State *L, int status, lua_KContext scratch) {
+static int go_run(lua_State *L, int status, lua_KContext scratch) {
   (void)status;
-  if (!mp_place_got(L, (int)scratch)) return mp_place_push_none(L, lua_touserdata(L, (int)scratch));
-  return wait_for_end(L, (int)scratch);
+  int n = start(L, (int)scratch);
+  return n == 1 ? mp_wait_for(L, lua_gettop(L), -1) : n;
 }
 
 int mp_process_run(lua_State *L) {
   lua_settop(L, 1);
   mp_wait_check(L, "run"); /* before anything is started */
-  struct mp_args *args = mp_args_read(L, 1, "run", true);
-  int scratch = lua_gettop(L);
-  return mp_place_take(args) ? wait_for_end(L, scratch) : mp_place_queue(L, scratch, after_queue_run);
+  mp_args_read(L, 1, "run", true);
+  return mp_place_enter(L, lua_gettop(L), go_run);
 }
 
 /* ---- methods ---- */
@@ -325,6 +319,7 @@ static int l_kill(lua_State *L) {
   int err = p->end.settled ? -ESRCH : mp_child_signal(&p->child, signo, group);
   if (err == -ESRCH) return mp_push_failure(L, err, "process has exited");
   if (err < 0) return mp_push_failure(L, err, "kill: %s", mp_err_text(err, text, sizeof text));
+  p->killed = signo;
   lua_pushboolean(L, 1);
   return 1;
 }

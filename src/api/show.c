@@ -28,8 +28,8 @@ static void show_offloads(struct mp_api *api) {
 void mp_api_show(struct mp_api *api) {
   struct mp_view *view = api->view;
   mp_counter_set(&view->tasks, api->sched.n_tasks);
-  mp_counter_set(&view->processes, api->n_processes);
-  mp_counter_set(&view->processes_queued, api->n_queued);
+  mp_counter_set(&view->processes, api->places.n_taken);
+  mp_counter_set(&view->processes_queued, api->places.n_waiting);
   mp_counter_set(&view->lua_bytes, api->memory.used);
   if (api->offload) show_offloads(api);
 }

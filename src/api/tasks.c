@@ -124,8 +124,8 @@ static int l_stats(lua_State *L) {
                 {"in_flight", api->n_calls},
                 {"tasks", api->sched.n_tasks},
                 {"task_errors", (lua_Integer)api->sched.n_errors},
-                {"processes", api->n_processes},
-                {"processes_queued", api->n_queued},
+                {"processes", api->places.n_taken},
+                {"processes_queued", api->places.n_waiting},
                 {"offloads", offloads.running},
                 {"offloads_queued", offloads.queued},
                 {"threads_stuck", offloads.left_behind}};

@@ -91,14 +91,14 @@ static int which_server(const struct found *found) {
   return MP_EXIT_USAGE;
 }
 
-/* The only one. 0, or what to exit with. */
+/* The only one of this user, else the only one of the machine. 0, or what to exit with. */
 static int find_server(struct ctl *ctl) {
   const char *runtime = getenv("XDG_RUNTIME_DIR"), *named = getenv("MOONPOOL_CONTROL_SOCKET");
   struct found found = {.n = 0};
   if (!ctl->path && named && *named && strcmp(named, "auto") != 0) ctl->path = named;
   if (ctl->path) return 0;
   if (runtime && *runtime == '/') look_in(&found, runtime);
-  look_in(&found, "/run");
+  if (found.n == 0) look_in(&found, "/run");
   int code = found.n == 0 ? no_server(&found) : found.n > 1 ? which_server(&found) : 0;
   if (code == 0) ctl->path = ctl->found = found.path[--found.n];
   while (found.n > 0) free(found.path[--found.n]);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,8 +90,11 @@ static void name_group(const struct mp_cgroups *cgroups, unsigned number, const 
 /* Of a master that is dead; one that is not empty stays. */
 static void remove_left_over(const char *folder, const char *name) {
   char path[2 * MOST + 300];
-  int pid = 0;
-  if (sscanf(name, "moonpool-%d-", &pid) != 1 || pid <= 0 || kill(pid, 0) == 0) return;
+  static const char prefix[] = "moonpool-";
+  char *end;
+  if (strncmp(name, prefix, sizeof prefix - 1) != 0) return;
+  long pid = strtol(name + sizeof prefix - 1, &end, 10);
+  if (*end != '-' || pid <= 0 || pid > INT_MAX || kill((pid_t)pid, 0) == 0) return;
   snprintf(path, sizeof path, "%s/%s", folder, name);
   rmdir(path);
 }

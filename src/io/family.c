@@ -1,4 +1,5 @@
 #include "io/family.h"
+#include "io/bare.h"
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +20,7 @@ struct listing {
 /* Every folder of `path` that is a number. */
 static void each_number(const char *path, void (*each)(int number, struct listing *l), struct listing *l) {
   _Alignas(uint64_t) char entries[LISTING];
-  int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int dir = mp_bare_open(path, O_DIRECTORY);
   long size;
   if (dir < 0) return;
   while ((size = syscall(SYS_getdents64, dir, entries, sizeof entries)) > 0) {
@@ -31,7 +32,7 @@ static void each_number(const char *path, void (*each)(int number, struct listin
       at += len;
     }
   }
-  close(dir);
+  mp_bare_close(dir);
 }
 
 /* The numbers of one thread's children file, which may be longer than the buffer. */
@@ -39,7 +40,7 @@ static void read_children(int fd, const struct listing *l) {
   char text[LISTING];
   pid_t pid = 0;
   ssize_t n;
-  while ((n = read(fd, text, sizeof text)) > 0) {
+  while ((n = mp_bare_read(fd, text, sizeof text)) > 0) {
     for (ssize_t i = 0; i < n; i++) {
       if (text[i] >= '0' && text[i] <= '9') {
         pid = pid * 10 + (text[i] - '0');
@@ -54,19 +55,19 @@ static void read_children(int fd, const struct listing *l) {
 static void look_at_thread(int tid, struct listing *l) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)l->pid, tid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = mp_bare_open(path, 0);
   if (fd < 0) return; /* the thread has ended */
   read_children(fd, l);
-  close(fd);
+  mp_bare_close(fd);
 }
 
 /* "pid (name) state ppid ...", where the name may hold anything. */
 pid_t mp_family_parent(pid_t pid) {
   char path[64], text[512];
   snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (fd >= 0) close(fd);
+  int fd = mp_bare_open(path, 0);
+  ssize_t n = fd < 0 ? -1 : mp_bare_read(fd, text, sizeof text - 1);
+  mp_bare_close(fd);
   if (n <= 0) return -1;
   text[n] = '\0';
   const char *behind = strrchr(text, ')');

@@ -1,4 +1,5 @@
 #include "io/guardian.h"
+#include "io/bare.h"
 #include "io/family.h"
 #include "io/pidfd.h"
 #include <errno.h>
@@ -71,7 +72,7 @@ static void end_child(struct visit *visit, pid_t pid) {
     mp_pidfd_signal(&p, SIGKILL); /* ESRCH: it has ended already */
     if (mp_pidfd_reap(&p, &status) == 1) visit->ended++;
   }
-  mp_pidfd_close(&p);
+  mp_bare_close(p.pidfd);
 }
 
 static void reap_stranger(struct visit *visit, pid_t pid) {

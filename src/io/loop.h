@@ -68,4 +68,7 @@ static inline void mp_loop_woke(struct mp_loop *loop) {
 /* "1.44.2": of the library below. Static. */
 const char *mp_loop_library(void);
 
+/* Processors that this process may use, at least 1. */
+unsigned mp_loop_cpus(void);
+
 #endif
