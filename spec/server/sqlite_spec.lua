@@ -305,8 +305,8 @@ describe("sqlite", function()
   it("walks through more rows than it holds, beside other queries, and can stop in between", function()
     start()
     lua(("return db:exec %q"):format(TABLE))
-    lua [[return db:exec "INSERT INTO t(n)
-      WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000) SELECT x FROM c"]]
+    lua [==[return db:exec [[INSERT INTO t(n)
+      WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000) SELECT x FROM c]]]==]
     assert.equal("20000\n200010000", lua [[
       local n, sum = 0, 0
       for row in db:rows "SELECT n FROM t" do n, sum = n + 1, sum + row.n end
