@@ -15,7 +15,7 @@ void mp_sqlite_values_open(lua_State *L); /* likewise */
 void mp_sqlite_check_values(lua_State *L, int index, bool named);
 /* The same table, checked before; 0 or -ENOMEM. Sets *n. */
 int mp_sqlite_pack_values(lua_State *L, int index, bool named, struct mp_buf *to, unsigned *n);
-/* Pushes the rows as a list with n; or two: the first row or nil, and the value of its first column. May raise out of
+/* Pushes the rows as a JSON array; or two: the first row or nil, and the value of its first column. May raise out of
  * memory. */
 void mp_sqlite_push_rows(lua_State *L, const struct mp_db_answer *answer);
 void mp_sqlite_push_row(lua_State *L, const struct mp_db_answer *answer);

@@ -77,11 +77,12 @@ void mp_statement_keep(struct mp_db *db, struct mp_statement *statement) {
   mp_list_append(&db->kept, &statement->node);
   if (++db->n_kept <= db->settings->statements) return;
   db->n_kept--;
-  mp_statement_free(db, MP_CONTAINER(db->kept.next, struct mp_statement, node));
+  mp_statement_free(db, MP_CONTAINER(mp_list_pop(&db->kept), struct mp_statement, node));
 }
 
 static void free_list(struct mp_db *db, struct mp_list *list) {
-  while (!mp_list_empty(list)) mp_statement_free(db, MP_CONTAINER(list->next, struct mp_statement, node));
+  struct mp_list *node;
+  while ((node = mp_list_pop(list))) mp_statement_free(db, MP_CONTAINER(node, struct mp_statement, node));
 }
 
 void mp_statements_free(struct mp_db *db) {
