@@ -2,6 +2,7 @@
 -- instead of blocking, and requests and responses have their methods.
 
 local app_module = require "moonpool.app"
+local core = require "moonpool.core"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
 local yielding = require "moonpool.require"
@@ -65,6 +66,7 @@ end
 ---@param path string
 function M.load(path)
   local file, folder, name = locate(path)
+  core.app_folder = core.guest and folder or nil
   add_paths(folder)
   local target = load_body(file, name)()
   if not app_module.is_app(target) and not app_module.is_callable(target) then

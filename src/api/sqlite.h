@@ -6,8 +6,9 @@
 #include "api/api.h"
 #include "db/connection.h"
 
-void mp_sqlite_open(lua_State *L);             /* adds to the core at the top */
-void mp_connections_close(struct mp_api *api); /* when the loop runs no more */
+void mp_sqlite_open(lua_State *L); /* adds to the core at the top */
+/* When the loop runs no more. False: a thread did not come back. */
+bool mp_connections_close(struct mp_api *api);
 
 /* sqlite_values.c */
 void mp_sqlite_values_open(lua_State *L); /* likewise */

@@ -146,7 +146,7 @@ void mp_sqlite_connections_open(lua_State *L) {
 /* ---- the worker ends ---- */
 
 /* What its thread still uses stays: the process is about to end, and the file takes no harm. */
-static void close_connection(struct mp_sqlite_connection *c) {
+static bool close_connection(struct mp_sqlite_connection *c) {
   if (c->threads) mp_threads_close(c->threads, CLOSE_MS);
   c->threads = NULL;
   c->retired = false; /* it is freed below, not by its last query */
@@ -156,16 +156,20 @@ static void close_connection(struct mp_sqlite_connection *c) {
     if (q->finished) mp_sqlite_query_free(q);
   }
   if (c->box) *c->box = NULL;
-  if (mp_list_empty(&c->queries) && !atomic_load(&c->used)) mp_sqlite_connection_free(c);
+  if (!mp_list_empty(&c->queries) || atomic_load(&c->used)) return false;
+  mp_sqlite_connection_free(c);
+  return true;
 }
 
-void mp_connections_close(struct mp_api *api) {
+bool mp_connections_close(struct mp_api *api) {
   struct mp_list *node;
+  bool whole = true;
   MP_LIST_EACH(each, &api->connections) {
     struct mp_sqlite_connection *c = MP_CONTAINER(each, struct mp_sqlite_connection, node);
     MP_LIST_EACH(work, &c->queries) mp_sqlite_query_stop(MP_CONTAINER(work, struct mp_sqlite_query, node));
     retire(c);
   }
   while ((node = mp_list_pop(&api->connections)))
-    close_connection(MP_CONTAINER(node, struct mp_sqlite_connection, node));
+    whole &= close_connection(MP_CONTAINER(node, struct mp_sqlite_connection, node));
+  return whole;
 }

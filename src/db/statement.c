@@ -9,10 +9,11 @@ static bool is_blank(struct mp_slice text) {
 }
 
 void mp_statement_free(struct mp_db *db, struct mp_statement *statement) {
+  sqlite3_stmt *stmt = statement->stmt;
   mp_list_unlink(&statement->node);
-  db->lib.finalize(statement->stmt);
   free(statement->sql);
   free(statement);
+  db->lib.finalize(stmt);
 }
 
 static struct mp_statement *new_statement(struct mp_slice sql, uint32_t hash) {
