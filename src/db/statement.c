@@ -81,17 +81,6 @@ void mp_statement_keep(struct mp_db *db, struct mp_statement *statement) {
   mp_statement_free(db, MP_CONTAINER(mp_list_pop(&db->kept), struct mp_statement, node));
 }
 
-static void free_list(struct mp_db *db, struct mp_list *list) {
-  struct mp_list *node;
-  while ((node = mp_list_pop(list))) mp_statement_free(db, MP_CONTAINER(node, struct mp_statement, node));
-}
-
-void mp_statements_free(struct mp_db *db) {
-  free_list(db, &db->kept);
-  free_list(db, &db->cursors);
-  db->n_kept = 0;
-}
-
 struct mp_statement *mp_cursor_find(struct mp_db *db, uint64_t cursor) {
   MP_LIST_EACH(node, &db->cursors) {
     struct mp_statement *statement = MP_CONTAINER(node, struct mp_statement, node);
