@@ -263,10 +263,11 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
 
 bool mp_api_close(struct mp_api *api) {
   api->closing = true;
+  bool whole = true;
 #ifndef MOONPOOL_NO_SQLITE
-  mp_connections_close(api);
+  whole &= mp_connections_close(api);
 #endif
-  bool whole = mp_crews_close(api);
+  whole &= mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
