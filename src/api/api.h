@@ -6,8 +6,7 @@
 #include "api/memory.h"
 #include "api/open.h"
 #include "api/report.h"
-#include "api/routes.h"
-#include "api/tree.h"
+#include "api/site.h"
 #include "sched/state.h"
 
 struct mp_process;
@@ -19,22 +18,18 @@ struct mp_api {
   struct mp_log *log;   /* borrowed */
   struct mp_memory memory;
   lua_State *L;             /* owned */
-  struct mp_server *server; /* borrowed; NULL before the first request */
   uint64_t started_ms;      /* of the loop's clock */
   struct mp_sched sched;
-  struct mp_scope scope;      /* the worker's own: background tasks, timers, detached processes */
+  struct mp_site site;        /* the worker's own app */
   struct mp_call *free_calls; /* owned */
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
   uint64_t n_errors[MP_ERROR_KINDS];   /* that nobody took, by kind */
   int get_ref;                         /* the string "GET" */
-  int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   int request_meta, response_meta, headers_meta;
   int kept_ref;     /* what is kept for requests: a list with MP_KEPT_KEYS places for each slot */
   uint32_t n_slots; /* of requests, ever made */
-  struct mp_routes routes;
-  struct mp_tree tree;
   struct mp_buf scratch;      /* owned: JSON and bodies on their way */
   struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
   unsigned n_processes;       /* live, and places handed to woken ones */
@@ -55,6 +50,7 @@ struct mp_api {
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
 struct mp_call {
   struct mp_api *api;     /* borrowed */
+  struct mp_site *site;   /* borrowed: outlives the request */
   struct mp_exchange *ex; /* borrowed until mp_exchange_finish; NULL afterwards */
   struct mp_scope scope;
   struct mp_list node;  /* of api->calls */
@@ -133,7 +129,6 @@ void mp_logging_open(lua_State *L, struct mp_log *log);
 void mp_native_open(lua_State *L);
 void mp_offload_open(lua_State *L);
 void mp_service_open(lua_State *L);
-void mp_match_open(lua_State *L);
 void mp_scopes_open(lua_State *L);
 void mp_timers_open(lua_State *L);
 void mp_files_open(lua_State *L);

@@ -6,7 +6,8 @@
 
 static void on_scope_over(struct mp_scope *scope);
 
-static struct mp_call *take_call(struct mp_api *api) {
+static struct mp_call *take_call(struct mp_site *site) {
+  struct mp_api *api = site->api;
   struct mp_call *call = api->free_calls;
   if (call) {
     api->free_calls = call->next;
@@ -19,6 +20,7 @@ static struct mp_call *take_call(struct mp_api *api) {
     mp_list_init(&call->sinks);
   }
   call->gen++;
+  call->site = site;
   call->id = ++api->next_id;
   call->on_head_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
@@ -26,6 +28,7 @@ static struct mp_call *take_call(struct mp_api *api) {
   mp_scope_init(&call->scope, on_scope_over);
   mp_list_append(&api->calls, &call->node);
   api->n_calls++;
+  site->n_calls++;
   return call;
 }
 
@@ -39,6 +42,7 @@ static void give_call_back(struct mp_call *call) {
   call->next = api->free_calls;
   api->free_calls = call;
   api->n_calls--;
+  call->site->n_calls--;
   mp_api_when_quiet(api);
 }
 
@@ -51,8 +55,9 @@ void mp_calls_free(struct mp_api *api) {
 }
 
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope) {
+  (void)api;
   while (scope->parent) scope = scope->parent;
-  return scope == &api->scope ? NULL : MP_CONTAINER(scope, struct mp_call, scope);
+  return scope->on_over == on_scope_over ? MP_CONTAINER(scope, struct mp_call, scope) : NULL;
 }
 
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size) {
@@ -164,7 +169,7 @@ static void make_unavailable(lua_State *L) {
 static int l_fail(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 1); /* stack: call error traceback fault */
   if (lua_tointeger(L, 4) != MP_FAULT_NONE) make_unavailable(L);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->fail_ref);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->site->fail_ref);
   mp_call_push(L, call);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 3);
@@ -263,11 +268,11 @@ static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 2); /* 1: the guard */
   struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
-  if (mp_routes_push(L, &api->routes, head->method, head->path) || mp_match_push(L, call)) {
+  if (mp_routes_push(L, &call->site->routes, head->method, head->path) || mp_match_push(L, call)) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
   }
-  lua_rawgeti(L, LUA_REGISTRYINDEX, api->handle_ref);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->site->handle_ref);
   mp_call_push(L, call);
   push_method(L, api, head->method);
   lua_pushlstring(L, head->path.at, head->path.len);
@@ -281,15 +286,16 @@ static void refuse_for_memory(struct mp_exchange *ex) {
 }
 
 static void on_request(struct mp_server *server, struct mp_exchange *ex) {
-  struct mp_api *api = server->ctx;
-  struct mp_call *call = take_call(api);
+  struct mp_site *site = server->ctx;
+  struct mp_api *api = site->api;
+  struct mp_call *call = take_call(site);
   struct mp_task *task = call ? mp_task_new(&api->sched, &call->scope) : NULL;
   if (!task) {
     if (call) give_call_back(call);
     refuse_for_memory(ex);
     return;
   }
-  api->server = server;
+  site->server = server;
   call->ex = ex;
   ex->call = call;
   api->n_requests++;
@@ -325,8 +331,8 @@ static void on_gone(struct mp_exchange *ex) {
 }
 
 static void on_drained(struct mp_server *server) {
-  struct mp_api *api = server->ctx;
-  api->setup.on_drained(api->setup.ctx);
+  struct mp_site *site = server->ctx;
+  site->on_drained(site);
 }
 
 const struct mp_server_ops mp_api_server_ops = {.on_request = on_request,

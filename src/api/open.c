@@ -17,7 +17,7 @@
 struct mp_scope *mp_api_scope(lua_State *L) {
   struct mp_sched *sched = mp_sched_of(L);
   struct mp_api *api = sched->ctx;
-  return sched->current ? sched->current->scope : &api->scope;
+  return sched->current ? sched->current->scope : &api->site.scope;
 }
 
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx) {
@@ -86,11 +86,6 @@ static void open_worker(lua_State *L, const struct mp_api_setup *setup) {
   lua_setfield(L, -2, "worker");
 }
 
-static void open_routes(lua_State *L) {
-  lua_pushcfunction(L, mp_l_add_route);
-  lua_setfield(L, -2, "add_route");
-}
-
 static void merge_into_core(lua_State *L) {
   lua_pushnil(L); /* stack: core part key */
   while (lua_next(L, -2)) {
@@ -127,8 +122,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_blocking_open(L);
   mp_offload_open(L);
   mp_service_open(L);
-  open_routes(L);
-  mp_match_open(L);
+  mp_site_open(L, &api->site, 0);
   mp_scopes_open(L);
   mp_gate_open(L);
   mp_channel_open(L);
@@ -158,6 +152,14 @@ static int p_open(lua_State *L) {
 
 static void run_on_stop(struct mp_soon *soon);
 
+static void on_site_drained(struct mp_site *site) {
+  site->api->setup.on_drained(site->api->setup.ctx);
+}
+
+struct mp_site *mp_api_site(struct mp_api *api) {
+  return &api->site;
+}
+
 static void make_id_prefix(struct mp_api *api) {
   uint64_t bits = (uint64_t)getpid() << 32;
   if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != sizeof bits) bits ^= uv_hrtime();
@@ -171,13 +173,12 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->loop = setup->loop;
   api->log = setup->log;
   api->started_ms = mp_loop_now(setup->loop);
-  api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->spawn_queue);
   mp_list_init(&api->crews);
   mp_soon_init(&api->quiet, run_on_stop);
-  mp_scope_init(&api->scope, NULL);
-  api->scope.at_once = true;
+  mp_site_init(&api->site, api, NULL);
+  api->site.on_drained = on_site_drained;
   make_id_prefix(api);
   mp_api_limit_memory(api);
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
@@ -218,9 +219,9 @@ static int p_load(lua_State *L) {
   lua_getfield(L, -1, "load");
   lua_pushstring(L, api->setup.config->app);
   lua_call(L, 1, 3);
-  api->hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  api->fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  api->handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->site.hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->site.fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->site.handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -255,7 +256,7 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
 static int l_call_hook(lua_State *L) {
   struct mp_api *api = lua_touserdata(L, 1);
   const char *name = lua_touserdata(L, 2);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, api->hooks_ref);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->site.hooks_ref);
   if (lua_getfield(L, -1, name) != LUA_TFUNCTION) return 0;
   lua_callk(L, 0, 0, 0, mp_nothing_left);
   return 0;
@@ -263,7 +264,7 @@ static int l_call_hook(lua_State *L) {
 
 static bool run_hook(struct mp_api *api, const char *name,
                      void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values)) {
-  struct mp_task *task = mp_task_new(&api->sched, &api->scope);
+  struct mp_task *task = mp_task_new(&api->sched, &api->site.scope);
   if (!task) return false;
   lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_call_hook);
@@ -309,7 +310,7 @@ unsigned mp_api_busy(const struct mp_api *api) {
 
 /* Everything of the app has ended: nothing is left that could report an error later. */
 static void on_app_over(struct mp_scope *scope) {
-  struct mp_api *api = MP_CONTAINER(scope, struct mp_api, scope);
+  struct mp_api *api = MP_CONTAINER(scope, struct mp_api, site.scope);
   mp_report_failed(scope);
   api->setup.on_stopped(api->setup.ctx);
 }
@@ -322,27 +323,27 @@ static void on_stop_end(struct mp_task *task, enum mp_outcome outcome, int n_val
     mp_api_report(api, task->co, 1, 2, &facts);
   }
   /* This task is still a member: the scope is over when it has left. */
-  api->scope.on_over = on_app_over;
-  api->scope.open = false;
+  api->site.scope.on_over = on_app_over;
+  api->site.scope.open = false;
 }
 
 /* All that was cancelled has ended: the app's on_stop may run, in a scope that is not cancelled. */
 static void run_on_stop(struct mp_soon *soon) {
   struct mp_api *api = MP_CONTAINER(soon, struct mp_api, quiet);
-  mp_report_failed(&api->scope);
-  mp_scope_init(&api->scope, NULL);
-  api->scope.at_once = true;
+  mp_report_failed(&api->site.scope);
+  mp_scope_init(&api->site.scope, NULL);
+  api->site.scope.at_once = true;
   if (!run_hook(api, "on_stop", on_stop_end)) api->setup.on_stopped(api->setup.ctx);
 }
 
 void mp_api_when_quiet(struct mp_api *api) {
-  if (!api->stopping || api->n_calls > 0 || !mp_list_empty(&api->scope.members)) return;
+  if (!api->stopping || api->n_calls > 0 || !mp_list_empty(&api->site.scope.members)) return;
   api->stopping = false; /* once */
   mp_loop_post(api->loop, &api->quiet);
 }
 
 static void on_scope_quiet(struct mp_scope *scope) {
-  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, scope));
+  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, site.scope));
 }
 
 void mp_api_retire(struct mp_api *api) {
@@ -354,9 +355,9 @@ void mp_api_stop(struct mp_api *api) {
   mp_api_retire(api);
   api->stopping = api->stopped = true;
   MP_LIST_EACH(node, &api->calls) mp_scope_cancel(&MP_CONTAINER(node, struct mp_call, node)->scope);
-  mp_scope_cancel(&api->scope);
-  api->scope.on_over = on_scope_quiet;
-  mp_scope_close(&api->scope);
+  mp_scope_cancel(&api->site.scope);
+  api->site.scope.on_over = on_scope_quiet;
+  mp_scope_close(&api->site.scope);
 }
 
 void mp_api_close(struct mp_api *api) {
@@ -366,8 +367,7 @@ void mp_api_close(struct mp_api *api) {
   mp_sched_deinit(&api->sched);
   mp_strays_deinit(api);
   mp_calls_free(api);
-  mp_routes_deinit(&api->routes);
-  mp_tree_clear(&api->tree, NULL, NULL);
+  mp_site_deinit(&api->site, NULL);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
   free(api);

@@ -37,7 +37,10 @@ void mp_api_start(struct mp_api *api);
 /* What the request is called in logs, and by scripts as req.id; "" when it never got so far. */
 const char *mp_api_request_id(const struct mp_exchange *ex, char *out, unsigned size);
 
-extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp_api */
+/* Of a server whose ctx is a site. */
+extern const struct mp_server_ops mp_api_server_ops;
+struct mp_site;
+struct mp_site *mp_api_site(struct mp_api *api); /* the worker's own */
 
 /* Requests, their leftover tasks, background tasks with work to finish: what a drain waits for. */
 unsigned mp_api_busy(const struct mp_api *api);

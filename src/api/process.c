@@ -199,11 +199,9 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
 static void join(lua_State *L, struct mp_process *p, const struct mp_args *args) {
   struct mp_api *api = args->api;
   struct mp_task *task = mp_sched_of(L)->current;
-  struct mp_scope *scope = args->detach ? &api->scope : mp_api_scope(L);
-  if (scope != &api->scope) {
-    p->call = mp_call_of_scope(api, scope);
-    if (p->call) p->gen = p->call->gen;
-  }
+  struct mp_scope *scope = args->detach ? &mp_site_running(L)->scope : mp_api_scope(L);
+  p->call = mp_call_of_scope(api, scope);
+  if (p->call) p->gen = p->call->gen;
   if (task && !args->detach) mp_list_append(&task->owned, &p->owned.node);
   mp_scope_join(scope, &p->member);
 }

@@ -48,7 +48,7 @@ static int l_spawn(lua_State *L) {
 
 static int l_background(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
-  mp_spawn_task(L, 1, &mp_api_of(L)->scope, "background");
+  mp_spawn_task(L, 1, &mp_site_running(L)->scope, "background");
   return 1;
 }
 
@@ -134,7 +134,7 @@ static int l_stats(lua_State *L) {
   lua_setfield(L, -2, "errors");
   lua_pushinteger(L, (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB));
   lua_setfield(L, -2, "lua_memory");
-  lua_pushinteger(L, api->server ? api->server->n_conns : 0);
+  lua_pushinteger(L, api->site.server ? api->site.server->n_conns : 0);
   lua_setfield(L, -2, "connections");
   lua_pushnumber(L, (lua_Number)(mp_loop_now(api->loop) - api->started_ms) / 1000.0);
   lua_setfield(L, -2, "uptime");

@@ -19,6 +19,7 @@ struct timer {
   struct mp_scope scope;   /* of the firing that runs */
   struct mp_member firing; /* of the worker's scope, as long as that scope is not over */
   struct mp_api *api;      /* borrowed */
+  struct mp_site *site;    /* borrowed while it may fire or a firing runs: whose timer it is */
   uint64_t period_ms;      /* 0: it fires once */
   uint64_t due_ms;         /* of the next firing, or of the one that runs */
   bool of_request;         /* made by a request, which may wait for it */
@@ -99,7 +100,7 @@ static void report(struct timer *t, struct mp_task *task) {
   lua_State *L = t->api->L;
   mp_anchor_push(L, t);
   lua_getiuservalue(L, -1, MADE_AT);
-  struct mp_error_facts facts = {.kind = "timer", .spawned_at = lua_tostring(L, -1)};
+  struct mp_error_facts facts = {.kind = "timer", .site = t->site, .spawned_at = lua_tostring(L, -1)};
   t->api->sched.n_errors++;
   mp_api_report(t->api, task->co, 1, 2, &facts);
   lua_pop(L, 2);
@@ -115,9 +116,9 @@ static void on_function_end(struct mp_task *task, enum mp_outcome outcome, int n
 static void fire(struct timer *t) {
   struct mp_api *api = t->api;
   mp_scope_init(&t->scope, on_firing_over);
-  t->scope.parent = &api->scope;
+  t->scope.parent = &t->site->scope;
   t->runs = true;
-  mp_scope_join(&api->scope, &t->firing);
+  mp_scope_join(&t->site->scope, &t->firing);
   struct mp_task *task = mp_task_new(&api->sched, &t->scope);
   if (!task) {
     mp_log(api->log, MP_LOG_ERROR, "app", "timer error: not enough memory");
@@ -190,6 +191,7 @@ static struct timer *new_timer(lua_State *L, const char *what) {
   struct timer *t = lua_newuserdatauv(L, sizeof *t, USER_VALUES);
   memset(t, 0, sizeof *t);
   t->api = mp_api_of(L);
+  t->site = mp_site_running(L);
   t->of_request = mp_call_of_scope(t->api, mp_api_scope(L)) != NULL;
   t->ended = true; /* until it is started */
   mp_list_init(&t->member.node);
@@ -213,7 +215,7 @@ static void start(lua_State *L, struct timer *t, uint64_t after_ms) {
   t->ended = false;
   t->due_ms = mp_loop_now(t->api->loop) + after_ms;
   mp_timer_start(&t->timer, after_ms);
-  mp_scope_join(&t->api->scope, &t->member);
+  mp_scope_join(&t->site->scope, &t->member);
 }
 
 static uint64_t check_delay(lua_State *L) {

@@ -1,0 +1,45 @@
+/* site.h - one app, and what runs for it outside of requests: background tasks, timers, detached processes.
+ * A worker has one, inside its mp_api; a test opens others beside it (trial.c). What a scope belongs to is found by
+ * its root, so that what an app starts is that app's wherever it is started from. */
+#ifndef MP_API_SITE_H
+#define MP_API_SITE_H
+
+#include "api/routes.h"
+#include "api/tree.h"
+#include "sched/scope.h"
+
+struct mp_api;
+struct mp_server;
+
+struct mp_site {
+  struct mp_api *api;                  /* borrowed */
+  struct mp_scope scope;               /* the root of all that runs for it, but for its requests */
+  struct mp_server *server;            /* borrowed; NULL before the first request */
+  int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
+  struct mp_routes routes;
+  struct mp_tree tree;
+  unsigned n_calls; /* requests whose scope is not over */
+  void (*on_drained)(struct mp_site *site);
+};
+
+/* `on_over`: as of mp_scope_init. Errors in it are told when they happen. */
+void mp_site_init(struct mp_site *site, struct mp_api *api, void (*on_over)(struct mp_scope *scope));
+void mp_site_deinit(struct mp_site *site, lua_State *L); /* L: NULL when the state is gone */
+
+/* Whose scope it is, or of whose request. */
+struct mp_site *mp_site_of_scope(const struct mp_scope *scope);
+/* What the running function belongs to. */
+struct mp_site *mp_site_running(lua_State *L);
+
+/* The functions that fill its maps of routes: add_route, add_pattern, add_mount, clear_routes; into the table at the
+ * top. The value at `holder` (which keeps the site, or nil) stays with them. */
+void mp_site_open(lua_State *L, struct mp_site *site, int holder);
+
+/* routes.c, match.c: functions of Lua; the site is their first upvalue. */
+struct mp_site *mp_site_upvalue(lua_State *L);
+int mp_l_add_pattern(lua_State *L);
+int mp_l_add_mount(lua_State *L);
+int mp_l_clear_routes(lua_State *L);
+void mp_match_drop(void *L, struct mp_tree_route route); /* for mp_tree_clear */
+
+#endif
