@@ -10,11 +10,12 @@ static const struct {
     {"--version", mp_verb_version}, {"help", mp_verb_help},   {"--help", mp_verb_help},
     {"-h", mp_verb_help},           {"-v", mp_verb_version},  {"worker", mp_role_worker},
     {"config", mp_role_config},
+    {"test", mp_verb_test},         {"puppet", mp_role_puppet},
 };
 
 int main(int argc, char **argv) {
-  if (argc < 2) return mp_usage("what is to be done? moonpool serve APP | check APP | version | help");
+  if (argc < 2) return mp_usage("what is to be done? moonpool serve APP | check APP | test | version | help");
   for (unsigned i = 0; i < sizeof roles / sizeof *roles; i++)
     if (strcmp(argv[1], roles[i].word) == 0) return roles[i].run(argc - 2, argv + 2);
-  return mp_usage("unknown verb %.80s (serve, check, version, help)", argv[1]);
+  return mp_usage("unknown verb %.80s (serve, check, test, version, help)", argv[1]);
 }

@@ -32,6 +32,9 @@ struct mp_args {
   bool check, detach;
   bool has_place;          /* among max_procs; given back when collected unused */
   struct mp_waiter queued; /* while it waits for a place */
+  int puppet_fd;           /* owned: of a process that a test fakes, else -1 */
+  char puppet_text[12];    /* its number */
+  char *puppet_argv[4];    /* borrowed */
 };
 
 /* Reads the table at `index`; leaves the userdata on the stack. Raises on a mistake, naming it. */

@@ -42,7 +42,8 @@ static void give_call_back(struct mp_call *call) {
   call->next = api->free_calls;
   api->free_calls = call;
   api->n_calls--;
-  call->site->n_calls--;
+  struct mp_site *site = call->site;
+  if (--site->n_calls == 0 && site->on_calls_over) site->on_calls_over(site);
   mp_api_when_quiet(api);
 }
 

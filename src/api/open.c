@@ -7,6 +7,7 @@
 #include "api/shared.h"
 #include "api/text.h"
 #include "api/topics.h"
+#include "api/trial.h"
 #include "sched/coro.h"
 #include "sched/trace.h"
 #include <lualib.h>
@@ -132,6 +133,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_sinks_open(L);
   mp_multipart_open(L);
   mp_core_open_shared(L, &api->setup, api->log);
+  if (api->setup.trial) mp_trial_open(L, api->setup.trial);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaded");
   lua_pushvalue(L, -3);
@@ -256,6 +258,7 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
 static int l_call_hook(lua_State *L) {
   struct mp_api *api = lua_touserdata(L, 1);
   const char *name = lua_touserdata(L, 2);
+  if (api->site.hooks_ref == LUA_NOREF) return 0;
   lua_rawgeti(L, LUA_REGISTRYINDEX, api->site.hooks_ref);
   if (lua_getfield(L, -1, name) != LUA_TFUNCTION) return 0;
   lua_callk(L, 0, 0, 0, mp_nothing_left);

@@ -7,12 +7,14 @@
 
 struct mp_api;
 struct mp_commons;
+struct mp_trial;
 
 struct mp_api_setup {
   struct mp_loop *loop; /* borrowed: outlives the api; so do the others */
   struct mp_log *log;
   const struct mp_config *config;
   struct mp_commons *commons;
+  struct mp_trial *trial; /* what tests have beside; NULL: this runs none */
   unsigned worker; /* moonpool.worker.id: 1… */
   unsigned generation;
   void *ctx; /* of the callbacks */

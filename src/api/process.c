@@ -2,6 +2,7 @@
 #include "api/account.h"
 #include "api/gate.h"
 #include "api/places.h"
+#include "api/trial.h"
 #include "base/err.h"
 #include <math.h>
 #include <signal.h>
@@ -102,6 +103,17 @@ static void left_alone(struct mp_member *member) {
   }
 }
 
+/* "process 4711 (sleep) of spec/a_spec.lua:12" */
+static void push_name(lua_State *L, struct mp_member *member) {
+  struct mp_process *p = MP_CONTAINER(member, struct mp_process, member);
+  mp_anchor_push(L, p);
+  lua_getiuservalue(L, -1, MP_PROCESS_SPAWNED_AT);
+  const char *where = lua_tostring(L, -1);
+  lua_pushfstring(L, "process %d (%s) of %s", (int)p->child.proc.pid, p->name, where ? where : "?");
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
 static void cancel_owned(struct mp_owned *owned) {
   stop_as_cancelled(MP_CONTAINER(owned, struct mp_process, owned));
 }
@@ -177,6 +189,7 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
   mp_list_init(&p->live);
   p->member.cancel = cancel_member;
   p->member.left_alone = left_alone;
+  p->member.push_name = push_name;
   p->owned.cancel = cancel_owned;
   p->api = args->api;
   p->check = args->check;
@@ -207,10 +220,10 @@ static void join(lua_State *L, struct mp_process *p, const struct mp_args *args)
 }
 
 /* stack: … nil message code */
-static int give_failure(lua_State *L, const struct mp_args *args, int err) {
+static int give_failure(lua_State *L, const struct mp_args *args) {
   if (!args->check) return 3;
   lua_pushvalue(L, -2);
-  return mp_result_raise(L, 0, mp_err_name(err));
+  return mp_result_raise(L, 0, lua_tostring(L, -2));
 }
 
 static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) {
@@ -218,13 +231,13 @@ static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) 
   mp_args_close_files(args);
   mp_place_give_back(args);
   mp_push_failure(L, err, "%s: %s: %s", args->what, args->path[which], mp_err_text(err, text, sizeof text));
-  return give_failure(L, args, err);
+  return give_failure(L, args);
 }
 
 static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_exec_step step) {
   mp_place_give_back(args);
   mp_args_push_failure(L, args, err, step);
-  return give_failure(L, args, err);
+  return give_failure(L, args);
 }
 
 /* stack: … args; pushes the process, or nil, message, code (-3 results then). */
@@ -259,6 +272,7 @@ static int after_queue_spawn(lua_State *L, int status, lua_KContext scratch) {
 int mp_process_spawn(lua_State *L, int index) {
   struct mp_args *args = mp_args_read(L, index, "spawn", false);
   int scratch = lua_gettop(L);
+  if (mp_puppet_ask(L, index, args, false)) return give_failure(L, args);
   return mp_place_take(args) ? start(L, scratch) : mp_place_queue(L, scratch, after_queue_spawn);
 }
 
@@ -280,6 +294,7 @@ int mp_process_run(lua_State *L) {
   mp_wait_check(L, "run"); /* before anything is started */
   struct mp_args *args = mp_args_read(L, 1, "run", true);
   int scratch = lua_gettop(L);
+  if (mp_puppet_ask(L, 1, args, false)) return give_failure(L, args);
   return mp_place_take(args) ? wait_for_end(L, scratch) : mp_place_queue(L, scratch, after_queue_run);
 }
 

@@ -19,7 +19,8 @@ struct mp_site {
   struct mp_routes routes;
   struct mp_tree tree;
   unsigned n_calls; /* requests whose scope is not over */
-  void (*on_drained)(struct mp_site *site);
+  void (*on_drained)(struct mp_site *site);    /* its server has */
+  void (*on_calls_over)(struct mp_site *site); /* n_calls has come to 0; may be NULL */
 };
 
 /* `on_over`: as of mp_scope_init. Errors in it are told when they happen. */

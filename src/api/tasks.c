@@ -1,6 +1,7 @@
 #include "api/api.h"
 #include "api/job.h"
 #include "api/process.h"
+#include "api/trial.h"
 #include "sched/trace.h"
 #include <math.h>
 #include <time.h>
@@ -86,6 +87,21 @@ int mp_l_now(lua_State *L) {
 
 int mp_l_time(lua_State *L) {
   return push_clock(L, CLOCK_REALTIME);
+}
+
+static int push_trial_clock(lua_State *L, bool wall) {
+  double seconds;
+  if (!mp_trial_clock(mp_api_of(L), wall, &seconds)) return wall ? mp_l_time(L) : mp_l_now(L);
+  lua_pushnumber(L, seconds);
+  return 1;
+}
+
+static int l_now(lua_State *L) {
+  return push_trial_clock(L, false);
+}
+
+static int l_time(lua_State *L) {
+  return push_trial_clock(L, true);
 }
 
 static int l_running(lua_State *L) {
@@ -243,7 +259,7 @@ static void open_task_object(lua_State *L) {
 void mp_tasks_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"spawn", l_spawn},         {"background", l_background}, {"wait", l_wait},
                                        {"wait_any", mp_wait_any},  {"wait_all", mp_wait_all},    {"sleep", l_sleep},
-                                       {"now", mp_l_now},          {"time", mp_l_time},          {"running", l_running},
+                                       {"now", l_now},          {"time", l_time},          {"running", l_running},
                                        {"yieldable", l_yieldable}, {"stats", l_stats},           {NULL, NULL}};
   open_task_object(L);
   luaL_setfuncs(L, functions, 0);

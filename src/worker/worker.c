@@ -9,6 +9,7 @@
 #include "io/signal.h"
 #include "io/watchdog.h"
 #include "worker/record.h"
+#include "worker/serving.h"
 #include "worker/share.h"
 #include <errno.h>
 #include <signal.h>
@@ -244,29 +245,6 @@ static void on_term(struct mp_signal *signal, int signo) {
 
 /* The way in. */
 
-static struct mp_server_config server_config(const struct worker *w) {
-  const struct mp_config *c = w->setup->config;
-  return (struct mp_server_config){
-      .limits = {.request_line = c->limit_request_line,
-                 .fields = c->limit_request_fields,
-                 .field_size = c->limit_request_field_size,
-                 .head = c->limit_request_head < UINT32_MAX ? (uint32_t)c->limit_request_head : UINT32_MAX,
-                 .body = c->max_body},
-      .max_connections = c->max_connections,
-      .pipeline = c->limit_pipeline,
-      .keep_alive_ms = ms_of(c->keep_alive),
-      .header_ms = ms_of(c->header_timeout),
-      .body_ms = ms_of(c->body_timeout),
-      .write_ms = ms_of(c->write_timeout),
-      .request_ms = ms_of(c->request_timeout),
-      .drain_idle_ms = ms_of(c->drain_idle),
-      .no_server = !c->server_header,
-      .compress = c->compress,
-      .proxy_protocol = c->proxy_protocol,
-      .trust = c->trusted_proxies ? &w->trust : NULL,
-  };
-}
-
 static void log_load_error(struct worker *w, const char *message, size_t len) {
   const char *nl = memchr(message, '\n', len);
   size_t first = nl ? (size_t)(nl - message) : len;
@@ -276,7 +254,7 @@ static void log_load_error(struct worker *w, const char *message, size_t len) {
 
 static int open_server(struct worker *w) {
   const struct mp_worker_setup *s = w->setup;
-  struct mp_server_config config = server_config(w);
+  struct mp_server_config config = mp_serving_config(s->config, &w->trust);
   w->ops = mp_api_server_ops;
   w->ops.on_request = on_request;
   w->ops.on_over = on_over;
@@ -375,14 +353,8 @@ static int open_loop(struct worker *w) {
   return 0;
 }
 
-static int open_trust(struct worker *w) {
-  const char *list = w->setup->config->trusted_proxies;
-  struct mp_slice bad;
-  return list ? mp_trust_parse(&w->trust, mp_slice(list, strlen(list)), &bad) : 0;
-}
-
 static int open_rest(struct worker *w) {
-  int err = open_trust(w);
+  int err = mp_serving_trust(w->setup->config, &w->trust);
   if (err == 0) err = mp_record_open(&w->record, &w->loop, w->log, w->setup->config, w->setup->slot + 1);
   if (err == 0) err = mp_timer_init(&w->look, &w->loop.timers, on_look);
   if (err == 0) err = mp_timer_init(&w->patience, &w->loop.timers, on_patience);
