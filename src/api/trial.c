@@ -73,10 +73,10 @@ static void cancel_all(struct trial_site *t) {
   mp_scope_close(&t->site.scope);
 }
 
-static int after_stop(lua_State *L, int status, lua_KContext ctx) {
-  struct trial_site *t = lua_touserdata(L, 1);
-  (void)status, (void)ctx;
-  mp_unpark(L);
+static int after_stop(lua_State *L, int status, lua_KContext ctx);
+
+/* Nothing may be waited for that has come already: a wake is lost on a task that is not parked. */
+static int await_stop(lua_State *L, struct trial_site *t) {
   if (!has_stopped(t)) {
     mp_wait_check(L, "stop");
     mp_wake_arm(&t->stopper, mp_sched_of(L)->current);
@@ -88,15 +88,20 @@ static int after_stop(lua_State *L, int status, lua_KContext ctx) {
   return 0;
 }
 
+static int after_stop(lua_State *L, int status, lua_KContext ctx) {
+  (void)status, (void)ctx;
+  mp_unpark(L);
+  return await_stop(L, lua_touserdata(L, 1));
+}
+
 /* site:stop(): closes its server, cancels all that runs, and waits for the end of it. Then it is as new, with the
  * routes and hooks that it has. */
 static int l_stop(lua_State *L) {
   struct trial_site *t = check(L);
   mp_wait_check(L, "stop");
   if (t->stopping) return luaL_error(L, "stop: it is being stopped already");
-  mp_wake_arm(&t->stopper, mp_sched_of(L)->current);
   cancel_all(t);
-  return mp_park(L, -1, after_stop, 0);
+  return await_stop(L, t);
 }
 
 /* site:close(): after stop, and for good. */

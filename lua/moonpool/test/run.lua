@@ -81,9 +81,9 @@ local function in_task(block, seconds, state, fn)
   task.name = block.name
   state.ended = seconds > 0 and ("did not end within %g s"):format(seconds) or nil
   local alarm = seconds > 0 and trial.alarm(seconds, task)
-  local ok, err = pcall(core.wait, task)
+  local _, err = pcall(core.wait, task)
   local rang = alarm and alarm:close()
-  if ok and result then
+  if result then -- though it was cancelled on the way there
     return true, result
   end
   return false, rang and state.ended or err, task:traceback()
