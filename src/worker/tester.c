@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "io/guardian.h"
 #include "io/signal.h"
-#include "worker/serving.h"
+#include "worker/http.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -110,7 +110,7 @@ static int open_loop(struct tester *t) {
 
 static int open_api(struct tester *t) {
   const struct mp_config *config = t->setup->config;
-  t->server = mp_serving_config(config, &t->trust);
+  t->server = mp_worker_http_config(config, &t->trust);
   t->trial = (struct mp_trial){.server = &t->server, .program = t->setup->program};
   struct mp_api_setup setup = {.loop = &t->loop,
                                .log = t->setup->log,
@@ -132,7 +132,7 @@ static int begin(struct tester *t) {
   int err = mp_subreaper();
   if (err == 0) err = mp_commons_private(&t->commons, t->setup->config->shared_memory);
   if (err == 0) err = open_loop(t);
-  if (err == 0) err = mp_serving_trust(t->setup->config, &t->trust);
+  if (err == 0) err = mp_worker_http_trust(t->setup->config, &t->trust);
   if (err == 0) err = open_api(t);
   return err == 0 ? open_watchdog(t) : err;
 }

@@ -9,7 +9,7 @@
 #include "io/signal.h"
 #include "io/watchdog.h"
 #include "worker/record.h"
-#include "worker/serving.h"
+#include "worker/http.h"
 #include "worker/share.h"
 #include <errno.h>
 #include <signal.h>
@@ -254,7 +254,7 @@ static void log_load_error(struct worker *w, const char *message, size_t len) {
 
 static int open_server(struct worker *w) {
   const struct mp_worker_setup *s = w->setup;
-  struct mp_server_config config = mp_serving_config(s->config, &w->trust);
+  struct mp_server_config config = mp_worker_http_config(s->config, &w->trust);
   w->ops = mp_api_server_ops;
   w->ops.on_request = on_request;
   w->ops.on_over = on_over;
@@ -354,7 +354,7 @@ static int open_loop(struct worker *w) {
 }
 
 static int open_rest(struct worker *w) {
-  int err = mp_serving_trust(w->setup->config, &w->trust);
+  int err = mp_worker_http_trust(w->setup->config, &w->trust);
   if (err == 0) err = mp_record_open(&w->record, &w->loop, w->log, w->setup->config, w->setup->slot + 1);
   if (err == 0) err = mp_timer_init(&w->look, &w->loop.timers, on_look);
   if (err == 0) err = mp_timer_init(&w->patience, &w->loop.timers, on_patience);

@@ -1,11 +1,11 @@
-#include "worker/serving.h"
+#include "worker/http.h"
 #include <string.h>
 
 static uint64_t ms_of(double seconds) {
   return (uint64_t)(seconds * 1000);
 }
 
-struct mp_server_config mp_serving_config(const struct mp_config *c, const struct mp_trust *trust) {
+struct mp_server_config mp_worker_http_config(const struct mp_config *c, const struct mp_trust *trust) {
   return (struct mp_server_config){
       .limits = {.request_line = c->limit_request_line,
                  .fields = c->limit_request_fields,
@@ -27,7 +27,7 @@ struct mp_server_config mp_serving_config(const struct mp_config *c, const struc
   };
 }
 
-int mp_serving_trust(const struct mp_config *config, struct mp_trust *trust) {
+int mp_worker_http_trust(const struct mp_config *config, struct mp_trust *trust) {
   const char *list = config->trusted_proxies;
   struct mp_slice bad;
   return list ? mp_trust_parse(trust, mp_slice(list, strlen(list)), &bad) : 0;
