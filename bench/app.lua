@@ -21,4 +21,10 @@ app:get("/spawn", function(_, res)
   res:text(tostring(r))
 end)
 
+local root = os.getenv "BENCH_ROOT" -- a folder with files
+if root then
+  app:get("/file/:name", function(req, res) res:file(req.params.name, { root = root }) end)
+  app:static("/static", root)
+end
+
 return app

@@ -134,6 +134,9 @@ local function add_route(app, word, method, pattern, ...)
   if route.options.name then
     app._names[route.options.name] = route
   end
+  if route.options.max_body then
+    core.expect_body(route.options.max_body)
+  end
   changed(app)
 end
 

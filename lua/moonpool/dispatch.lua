@@ -19,6 +19,7 @@ local STAR_METHODS = table.concat(router.METHODS, ", ") -- the answer to "OPTION
 local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 256
 
 local MALFORMED = { status = 400, message = "the path holds a malformed escape" }
+local TOO_LARGE = { status = 413, message = "the body is too large" }
 
 ---- sites
 
@@ -105,9 +106,7 @@ local function limits_of(route)
     return nil
   end
   return function(req, _, next)
-    if core.set_limits then
-      core.set_limits(req, options)
-    end
+    core.set_limits(req, options)
     if options.keep then
       req:keep()
     end
@@ -317,9 +316,40 @@ local function new_dispatcher(root_app, maps)
     end
   end
 
-  local function handle(req, res, method, path)
+  -- The route that a path leads to, and the site that it ends in.
+  local function route_of(method, segments)
+    local site, from = root, 1
+    while true do
+      local search = site.app._router:find(method, segments, from)
+      local mount = not search.route and not search.folder and search.mount
+      if not (mount and mount.app) then
+        return search.route, site
+      end
+      site, from = site.sites[mount], search.at
+      segments[from] = segments[from] or ""
+    end
+  end
+
+  -- A body above the general limit: only a route that names one of its own may take it.
+  local function takes(req, res, method, path)
+    local segments = router.split_path(path)
+    local route, site = nil, root
+    if segments then
+      route, site = route_of(method, segments)
+    end
+    if route and route.options.max_body then
+      return true
+    end
+    answer(site, req, res, segments and TOO_LARGE or MALFORMED)
+    return false
+  end
+
+  local function handle(req, res, method, path, too_long)
     if not root then
       look()
+    end
+    if too_long and not takes(req, res, method, path) then
+      return
     end
     local segments = router.split_path(path == "*" and "/*" or path)
     if not segments then
@@ -415,9 +445,11 @@ end
 
 -- A plain function(req, res) is given every path but the malformed ones.
 local function plain(target, fail)
-  return function(req, res, _, path)
+  return function(req, res, _, path, too_long)
     if path:find("%", 1, true) and not router.split_path(path) then
       return fail(req, res, MALFORMED)
+    elseif too_long then
+      return fail(req, res, TOO_LARGE)
     end
     return target(req, res)
   end

@@ -44,4 +44,13 @@ function M.stream(held, id, name, method, ...)
   return without(stream, stream[method](stream, ...))
 end
 
+function M.channel(_, channel, method, ...)
+  return channel[method](channel, ...)
+end
+
+-- How many values it holds, and how it reads.
+function M.channel_look(_, channel)
+  return #channel, tostring(channel)
+end
+
 return M

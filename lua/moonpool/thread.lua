@@ -98,11 +98,46 @@ local function spawn(options)
   return setmetatable({ _id = id, pid = pid, _streams = streams }, Process)
 end
 
-local function wait(process, timeout)
-  if not is_process(process) then
-    error("wait: only processes can be waited for in a thread, not " .. type(process), 2)
+---- channels: the loop has them; send and receive wait there, and the thread with them
+
+local Channel = core.far_channel
+local channel = {}
+
+local function channel_call(name)
+  return function(self, ...)
+    if getmetatable(self) ~= Channel then
+      error(name .. ": a channel is wanted, as in channel:" .. name .. "(…)", 2)
+    end
+    return core.ask("channel", self, name, ...)
   end
-  return process:wait(timeout)
+end
+for _, name in ipairs { "send", "receive", "close" } do
+  channel[name] = channel_call(name)
+end
+
+function channel.values(self)
+  return function()
+    return (channel.receive(self))
+  end
+end
+
+Channel.__index, Channel.__close = channel, channel.close
+
+function Channel.__len(self)
+  return (core.ask("channel_look", self))
+end
+
+function Channel.__tostring(self)
+  return (select(2, core.ask("channel_look", self)))
+end
+
+local function wait(x, timeout)
+  if getmetatable(x) == Channel then
+    return channel.receive(x, timeout)
+  elseif not is_process(x) then
+    error("wait: only processes and channels can be waited for in a thread, not " .. type(x), 2)
+  end
+  return x:wait(timeout)
 end
 
 core.spawn, core.run, core.wait = spawn, run, wait -- what io and os here are made of

@@ -111,7 +111,8 @@ app:get("/left-open", function(_, res) res:text(tostring(left_open) .. " " .. to
 app:get("/wrong", function(_, res)
   local out = {}
   for _, call in ipairs { { moonpool.publish, 1, 1 }, { moonpool.publish, "t" }, { moonpool.publish, "t", nil },
-                          { moonpool.publish, ("t"):rep(1025), 1 }, { moonpool.publish, "t", io.stdout }, { moonpool.publish, "t", coroutine.create(print) },
+                          { moonpool.publish, ("t"):rep(1025), 1 }, { moonpool.publish, "t", io.stdout },
+                          { moonpool.publish, "t", coroutine.create(print) },
                           { moonpool.subscribe }, { moonpool.subscribe, "t", 0 } } do
     out[#out + 1] = tostring(select(2, pcall(table.unpack(call, 1, 3))))
   end
@@ -306,7 +307,8 @@ describe("what is published", function()
     s = server.start { app = app }
     local lines = {}
     for line in s:get("/wrong").body:gmatch "[^\n]+" do lines[#lines + 1] = line end
-    for i, pattern in ipairs { "#1 to .*string expected", "nil cannot be published", "nil cannot be published", "at most 1024 bytes",
+    for i, pattern in ipairs { "#1 to .*string expected", "nil cannot be published", "nil cannot be published",
+      "at most 1024 bytes",
       "publish: the message is a table with a metatable", "publish: the message is a thread", "#1 to .*string expected",
       "a number of values, 1", "EMSGSIZE" } do
       assert.is_truthy(lines[i]:find(pattern), lines[i])

@@ -38,6 +38,16 @@ end)
 app:get("/timeout-holder", function(_, res)
   res:text(told(moonpool.run { "sh", "-c", "sleep 3605 & echo up; sleep 3605", timeout = 0.3 }))
 end)
+app:get("/timeout-escaped", function(_, res)
+  res:text(told(moonpool.run { "sh", "-c", "setsid sh -c 'sleep 3610 & sleep 3610' & setsid -w sleep 3610", timeout = 0.3 }))
+end)
+app:get("/escaped", function()
+  moonpool.run { "sh", "-c", "setsid sh -c 'trap \"\" TERM; sleep 3611; sleep 3611' & sleep 3611" }
+end)
+app:get("/escaped-and-left", function(_, res)
+  moonpool.run { "sh", "-c", "setsid sleep 3612 & sleep 3613", timeout = 0.3, leave = true }
+  res:text "ended"
+end)
 app:get("/long", function(_, res)
   local ok, err = pcall(moonpool.run, { "sh", "-c", "sleep 3606 & sleep 3606" })
   if err == moonpool.cancelled then cancelled = cancelled + 1 end
@@ -120,6 +130,24 @@ describe("the end of a process", function()
     assert.are.equal("timed_out=true reason=signal code=nil signal=15 out=up", r.body)
     assert.is_true(took < 2.5 * wait.slow)
     gone "sleep 3605"
+  end)
+
+  it("by timeout reaches what has left the group by setsid, and what is below that (row 15)", function()
+    assert.is_truthy(s:get("/timeout-escaped").body:find "^timed_out=true")
+    gone("sleep 3610", 2)
+  end)
+
+  it("by timeout leaves what has left the group alone when told to (row 15)", function()
+    assert.are.equal("ended", s:get("/escaped-and-left").body)
+    assert.are.equal(1, #proc.named "sleep 3612")
+    gone("sleep 3613", 2)
+  end)
+
+  it("comes to what has left the group, deaf to TERM too, when its client goes away (row 16)", function()
+    local c = asked "/escaped"
+    wait.until_true(function() return #proc.named "sleep 3611" >= 3 end, 5, "the children")
+    c:rst()
+    gone("sleep 3611", 2)
   end)
 
   for _, how in ipairs { "close", "rst" } do

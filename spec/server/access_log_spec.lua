@@ -139,6 +139,76 @@ describe("an error log", function()
   end)
 end)
 
+describe("--access-log-format", function()
+  it("makes lines of Gunicorn's atoms, in which nobody can forge anything", function()
+    local s = server.start { app = app, args = { "--access-log", "-", "--access-log-format",
+      '>> %(h)s "%(r)s" %(s)s %(b)s %({x-a}i)s %({content-type}o)s %(i)s %(w)s' } }
+    s:get("/hello", { headers = { ["X-A"] = 'a"b' } })
+    s:wait_log '^>> 127%.0%.0%.1 "GET /hello HTTP/1%.1" 200 %d+ a\\x22b text/plain; charset=utf%-8 %x+ 1$'
+    s:stop()
+  end)
+
+  it("that has what is no atom is refused with 2, and on HUP", function()
+    local s = server.launch { app = app, args = { "--access-log-format", "%(h)s %(nonsense)s" } }
+    assert.are.same({ "exit", 2 }, { s:wait_exit() })
+    assert.is_truthy(s:log():find('--access-log-format: "%(nonsense)s" is no atom', 1, true))
+    s:abandon()
+    s = server.start { app = app, files = { ["moonpool.conf.lua"] = "drain_idle = 1" } }
+    server.write_file(s.folder .. "/moonpool.conf.lua", 'access_log_format = "%(y)s"')
+    s:signal "HUP"
+    s:wait_log 'reload refused.*access_log_format: "%%%(y%)s" is no atom'
+    s:stop()
+  end)
+end)
+
+describe("the id of a request", function()
+  local echo = [[
+    local app = require "moonpool".app()
+    app:get("/", function(req, res) res:text(req.id) end)
+    app:get("/bug", function() error "a bug" end)
+    return app
+  ]]
+
+  it("is a trusted proxy's, if that is a good one", function()
+    local s = server.start { app = echo, args = { "--trusted-proxies", "127.0.0.1", "--access-log", "-" } }
+    local function id(value) return s:get("/", { headers = { ["X-Request-Id"] = value } }).body end
+    local longest = ("x"):rep(64)
+    for _, good in ipairs { "abc-1_2.3", "urn:uuid:0/a+b=@", longest } do assert.are.equal(good, id(good)) end
+    s:wait_log(" id=" .. longest .. " worker=1")
+    for _, bad in ipairs { "", "a b", 'a"b', longest .. "x", "a;b", "\xc3\xa4" } do
+      assert.is_truthy(id(bad):find "^%x+$")
+    end
+    s:get("/bug", { headers = { ["X-Request-Id"] = "the-bug" } })
+    s:wait_log 'handler error: .*request="GET /bug" id=the%-bug'
+    s:stop()
+  end)
+
+  it("is never a stranger's", function()
+    for _, args in ipairs { {}, { "--trusted-proxies", "192.0.2.1" } } do
+      local s = server.start { app = echo, args = args }
+      local one = s:get("/", { headers = { ["X-Request-Id"] = "mine" } }).body
+      assert.is_truthy(one:find "^%x+$")
+      assert.are_not.equal(one, s:get("/").body)
+      s:stop()
+    end
+  end)
+end)
+
+describe("a request that belongs to a trace", function()
+  local trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+  it("says so in the logs", function()
+    local s = server.start { app = app, args = { "--access-log", "-" } }
+    s:get("/hello", { headers = { traceparent = "00-" .. trace .. "-" .. span .. "-01" } })
+    s:wait_log('"GET /hello HTTP/1%.1" 200 .* id=%x+ trace=' .. trace .. " worker=1")
+    s:get("/bug", { headers = { traceparent = "00-" .. trace .. "-" .. span .. "-01" } })
+    s:wait_log('handler error: .*id=%x+ trace=' .. trace)
+    s:get("/hello", { headers = { traceparent = "00-" .. trace .. "-" .. span } })
+    s:wait_log('"GET /hello HTTP/1%.1" 200 .* id=%x+ worker=1')
+    s:stop()
+  end)
+end)
+
 describe("a slow request", function()
   it("is named", function()
     local s = server.start { app = app, args = { "--slow-request", "0.2" } }
@@ -147,6 +217,38 @@ describe("a slow request", function()
     local took = s:wait_log 'http warn slow request took_ms=(%d+) status=200 request="GET /slow" id=%x+'
     assert.is_true(tonumber(took) >= 300)
     assert.are.equal(1, s:count_log "slow request")
+    s:stop()
+  end)
+
+  it("is told with its stack while it waits, once", function()
+    local s = server.start { app = [[
+      local moonpool = require "moonpool"
+      local app = moonpool.app()
+      local function deep() moonpool.sleep(30) end
+      app:get("/waits", function() deep() end)
+      app:get("/coroutine", function()
+        local step = coroutine.wrap(function() deep() end)
+        moonpool.spawn(function() moonpool.sleep(31) end)
+        step()
+      end)
+      app:get("/", function(_, res) res:text "" end)
+      return app
+    ]], args = { "--slow-request", "0.3" } }
+    local one, two = s:connect(), s:connect()
+    one:send(client.bytes("GET", "/waits"))
+    wait.sleep(0.15)
+    two:send(client.bytes("GET", "/coroutine"))
+    local age = s:wait_log 'http warn a request waits for long age_ms=(%d+) request="GET /waits" id=%x+'
+    assert.is_true(tonumber(age) >= 299 and tonumber(age) < 1000 * wait.slow)
+    s:wait_log 'a request waits for long age_ms=%d+ request="GET /coroutine"'
+    for _ = 1, 3 do s:get "/" end
+    wait.sleep(0.5)
+    assert.are.equal(2, s:count_log "waits for long")
+    assert.is_truthy(s:log():find "\tapp.lua:3: in [^\n]*'deep'\n\t+app.lua:4: in ")
+    assert.is_truthy(s:log():find "and another task of it:\n")
+    one:close()
+    two:close()
+    s:wait_log 'slow request took_ms=%d+ status=0 request="GET /waits"'
     s:stop()
   end)
 end)

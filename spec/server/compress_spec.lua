@@ -29,6 +29,7 @@ app:get("/broken", function(_, res)
   res:header("Content-Type", "text/plain"):write "begun"
   error "broken off"
 end)
+app:get("/large", function(_, res) res:text(("a line of text\n"):rep(300000)); moonpool.log.info "large: goes by itself" end)
 app:get("/events", function(_, res) res:sse():send "hello" end)
 return app
 ]]
@@ -68,6 +69,18 @@ describe("an answer", function()
       assert.are.equal(path == "/text" and TEXT or ('{"text":"%s"}'):format(TEXT:gsub("\n", "\\n")), text)
     end
     assert.are.equal('W/"v1"', get("/text").headers.etag)
+  end)
+
+  it("of megabytes is packed on its way", function()
+    local c = s:connect()
+    local r = c:ask("GET", "/large", { headers = { ["Accept-Encoding"] = "gzip" } })
+    assert.are.equal("gzip", r.headers["content-encoding"])
+    assert.is_true(r.chunked)
+    assert.is_true(gunzip(s.folder, r.body) == ("a line of text\n"):rep(300000))
+    assert.are.equal(TEXT, c:ask("GET", "/text").body)
+    c:close()
+    s:wait_log "large: goes by itself"
+    assert.are.equal("4500000", get("/large", "").headers["content-length"])
   end)
 
   it("is not for one that does not, and says that it varies", function()

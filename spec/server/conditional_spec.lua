@@ -22,7 +22,7 @@ large = table.concat(large) -- 160 000 bytes, each place tells where it is
 local contents = { ["text.txt"] = text, ["large.txt"] = large, ["empty.txt"] = "" }
 
 local CHANGED = 1700000000
-local DATE, RFC850, ASCTIME = "Tue, 14 Nov 2023 22:13:20 GMT", "Tuesday, 14-Nov-23 22:13:20 GMT", "Tue Nov 14 22:13:20 2023"
+local RFC850, ASCTIME = "Tuesday, 14-Nov-23 22:13:20 GMT", "Tue Nov 14 22:13:20 2023"
 local BEFORE, AFTER = "Tue, 14 Nov 2023 22:13:19 GMT", "Tue, 14 Nov 2023 22:13:21 GMT"
 
 local function many(n, spec)
@@ -216,7 +216,8 @@ local cases = {
   case("13.1.5", "If-Range no date", { "If-Range: tomorrow", "Range: bytes=0-0" }, 200),
   case("13.1.5", "If-Range makes of an impossible range all", { 'If-Range: "other"', "Range: bytes=900-" }, 200),
   case("13.1.5", "If-Range with its tag and an impossible range", { "If-Range: $tag", "Range: bytes=900-" }, 416),
-  case("13.1.5", "If-Range of several parts", { "If-Range: $tag", "Range: bytes=0-0,5-6" }, 206, { ranges = { { 0, 0 }, { 5, 6 } } }),
+  case("13.1.5", "If-Range of several parts", { "If-Range: $tag", "Range: bytes=0-0,5-6" }, 206,
+    { ranges = { { 0, 0 }, { 5, 6 } } }),
   case("13.1.5", "If-Range without a range", "If-Range: $tag", 200),
   case("13.2.2", "If-Range behind a condition that fails", { 'If-Match: "other"', "If-Range: $tag", "Range: bytes=0-0" }, 412),
 
@@ -238,7 +239,8 @@ for i = 1, #cases do
 end
 
 local function ask(port, c, facts, prefix)
-  local lines = { ("%s %s%s HTTP/%s"):format(c.method or "GET", prefix or "/", c.file or "text.txt", c.version or "1.1"), "Host: x" }
+  local lines = { ("%s %s%s HTTP/%s"):format(c.method or "GET", prefix or "/", c.file or "text.txt", c.version or "1.1"),
+    "Host: x" }
   for _, line in ipairs(c.lines) do
     lines[#lines + 1] = line:gsub("%$(%a+)", facts)
   end

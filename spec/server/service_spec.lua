@@ -11,6 +11,22 @@ local services = { counter = counter }
 local told = {}
 
 app:on_error(function(err, _, what) told[#told + 1] = what.kind .. ": " .. tostring(err) end)
+app:get("/outlives", function(_, res)
+  local starter = moonpool.service "starter"
+  local pid = starter:call("start"):wait()
+  starter:stop()
+  while starter:status() ~= "stopped" do moonpool.sleep(0.01) end
+  moonpool.offload(function() require "moonpool".run { "true" } end):wait()
+  moonpool.sleep(0.2) -- the thread is gone by now
+  local f = io.open("/proc/" .. pid .. "/stat")
+  local state = f and f:read("a"):match "%) (%S)"
+  if f then f:close() end
+  moonpool.run { "kill", tostring(pid) }
+  local through = moonpool.offload(function()
+    return tostring(require "moonpool".run { "sh", "-c", "sleep 0.1; exit 5" })
+  end)
+  res:text((state == "S" and "alive " or "gone ") .. through:wait())
+end)
 app:get("/told", function(_, res) res:text(table.concat(told, "\n")) end)
 app:get("/ping", function(_, res) res:text "pong" end)
 app:get("/new/:module", function(req, res)
@@ -80,6 +96,10 @@ return app
 ]]
 
 local files = {
+  ["starter.lua"] = [[
+    local moonpool = require "moonpool"
+    return { start = function() return moonpool.spawn({ "sleep", "3651", detach = true }).pid end }
+  ]],
   ["counter.lua"] = [[
 local moonpool = require "moonpool"
 local n, notes, inside, overlap = 0, 0, false, 0
@@ -157,6 +177,10 @@ describe("a service", function()
   end)
 
   it("has its processes started by the loop", function() says("/call/counter/run", "true 9") end)
+
+  it("that has ended leaves what it had the loop start alone: no process dies with its thread (row 32)", function()
+    says("/outlives", "alive exit 5")
+  end)
 
   it("keeps to its bound of memory", function()
     says("/call/counter/eat", "false service: not enough memory: max_memory is 33554432 bytes")

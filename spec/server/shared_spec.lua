@@ -76,7 +76,7 @@ app:get("/keys", function(_, res)
   local keys = moonpool.shared "keys"
   for i = 1, 3000 do keys:set("k" .. i, i, i % 2 == 0 and 1000 or nil) end
   keys:set("k-expired", 1, 0.001)
-  moonpool.sleep(0.01)
+  while keys:get "k-expired" do moonpool.sleep(0.001) end
   local all, seen = keys:keys(), {}
   for _, k in ipairs(all) do
     assert(not seen[k] and keys:get(k))
@@ -125,7 +125,8 @@ app:get("/offload", function(_, res)
 end)
 app:get("/wrong", function(_, res)
   res:text(table.concat({ raised(moonpool.shared, 1), raised(moonpool.shared, ("n"):rep(256)), raised(s.get, s),
-    raised(s.get, s, {}), raised(s.set, s, "k", nil), raised(s.set, s, "k", {}), raised(s.set, s, "k", 1, 0), raised(s.set, s, "k", 1, -1),
+    raised(s.get, s, {}), raised(s.set, s, "k", nil), raised(s.set, s, "k", {}), raised(s.set, s, "k", 1, 0),
+    raised(s.set, s, "k", 1, -1),
     raised(s.set, s, "k", 1, 0/0), raised(s.set, s, "k", 1, "1"), raised(s.incr, s, "k", "1"),
     raised(s.set, s, ("k"):rep(65536), 1), raised(s.keys, s, 1), raised(s.get, {}, "k") }, "\n"))
 end)

@@ -10,6 +10,7 @@ function M.open(path)
     generation = 0,
     killed = {},     -- pid -> the signal that the mixer sent
     broken = 0,      -- reloads that failed
+    decided = 0,     -- reloads that failed, or of which the first worker was ready
     breaking = 0,    -- workers that may yet fail to load
     faults = {},     -- lines that must not be there
     seen = {},       -- "soak: …" -> how often
@@ -56,6 +57,7 @@ local function follow_workers(log, line)
   local gone = line:match "worker left, .* pid=(%d+)" or line:match "worker %d+ %(pid (%d+)%)"
   if gone then log.ready[tonumber(gone)] = nil end
   if line:find "reload failed" then log.broken = log.broken + 1 end
+  if line:find "reload failed" or line:find "new generation proven" then log.decided = log.decided + 1 end
 end
 
 local function take_line(log, line)

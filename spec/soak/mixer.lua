@@ -38,6 +38,7 @@ local run = {
   storms = 0,    -- kills, retirements and reloads
   kills = 0,     -- counts up before a worker is killed
   retired = 0,   -- when a worker was last told to leave, for whatever reason
+  undecided = 0, -- how many reloads will have been decided once the last one is: a later one would take its place
   version = 1,   -- of the newest app
   settled = 1,   -- the oldest version that may still answer
   last = {},     -- what was done lately, for a report
@@ -226,6 +227,7 @@ end
 
 local function reload(what)
   run.retired = host.now()
+  run.undecided = run.log.decided + 1
   note("storm: HUP, " .. what)
   run.server:signal "HUP"
 end
@@ -259,7 +261,8 @@ local function weather_of(source)
     run.log:read()
     if run.mending then
       if run.mending() then run.mending = nil end
-    elseif host.now() >= next_storm and host.now() < run.round_ends and run.log:all_ready(options.workers) then
+    elseif host.now() >= next_storm and host.now() < run.round_ends and run.log:all_ready(options.workers)
+      and run.log.decided >= run.undecided then
       source:pick(kinds)(source)
       run.storms = run.storms + 1
       next_storm = host.now() + source:below(2.5)
@@ -284,8 +287,8 @@ local function one_round(round)
   for conn in pairs(run.opened) do conn:close() end
   wait.until_true(function()
     weather()
-    return not run.mending
-  end, 20, "the reload of a broken app to fail")
+    return not run.mending and run.log.decided >= run.undecided
+  end, 20, "the end of the last reload")
   quiet.judge(run, options.workers)
   run.settled = run.version
 end

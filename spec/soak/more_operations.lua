@@ -90,13 +90,12 @@ return function(operation)
     local size = c.random:pick { 5000, 70000, 2000000 }
     local first = c.random:int(0, size - 1)
     local last = c.random:int(first, size - 1)
-    local conn = c:open()
-    local r = conn:ask("GET", ("/files/%d.txt"):format(size), { headers = { Range = ("bytes=%d-%d"):format(first, last) } })
+    local path = ("/files/%d.txt"):format(size)
+    local r = c:ask("GET", client.bytes("GET", path, { headers = { Range = ("bytes=%d-%d"):format(first, last) } }))
     c:must(r.status == 206 and r.body == file_bytes(size):sub(first + 1, last + 1),
       ("bytes %d to %d: %d, %d bytes"):format(first, last, r.status, #r.body))
-    local again = conn:ask("GET", ("/files/%d.txt"):format(size), { headers = { ["If-None-Match"] = r.headers.etag } })
+    local again = c:ask("GET", client.bytes("GET", path, { headers = { ["If-None-Match"] = r.headers.etag } }))
     c:must(again.status == 304, "not 304: " .. again.status)
-    conn:close()
   end, "static")
 
   operation("leave_file", 2, function(c)

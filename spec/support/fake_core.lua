@@ -35,6 +35,9 @@ local function open_messages(core)
     req.kept = true
   end
 
+  function core.set_limits() end
+  function core.expect_body() end
+
   local response = core.response
 
   local function check_unsent(res)

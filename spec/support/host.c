@@ -1,5 +1,6 @@
 /* host.c - what the specs need of the system and Lua lacks: processes, signals, a clock.
  * The spec's own process becomes a subreaper, so that whatever a server leaves behind turns up as its child. */
+#include "oldkernel.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -10,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,6 +46,7 @@ struct start {
   int fds[8];            /* become 3 and so on */
   int n_fds;
   lua_Integer nofile; /* 0: as it is */
+  unsigned lacks;     /* bits: what the kernel does not know for it */
 };
 
 static int redirect(const char *path, int flags, int to) {
@@ -73,6 +76,7 @@ static int prepare_child(const struct start *s) {
     struct rlimit most = {(rlim_t)s->nofile, (rlim_t)s->nofile};
     if (setrlimit(RLIMIT_NOFILE, &most) < 0) return -1;
   }
+  if (s->lacks && become_old(s->lacks) < 0) return -1;
   return 0;
 }
 
@@ -97,6 +101,21 @@ static const char *text_field(lua_State *L, const char *name) {
   return luaL_optstring(L, -1, NULL); /* stays on the stack, so the text stays too */
 }
 
+/* The field `lacks`: a list of names, see oldkernel.h. */
+static unsigned lacks_field(lua_State *L) {
+  unsigned bits = 0;
+  if (lua_getfield(L, 1, "lacks") == LUA_TTABLE) {
+    for (lua_Integer i = 1; lua_geti(L, -1, i) == LUA_TSTRING; i++, lua_pop(L, 1)) {
+      int lack = lack_named(lua_tostring(L, -1));
+      luaL_argcheck(L, lack >= 0, 1, lua_tostring(L, -1));
+      bits |= 1u << lack;
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return bits;
+}
+
 static void read_fds(lua_State *L, struct start *s) {
   if (lua_getfield(L, 1, "fds") == LUA_TTABLE) {
     s->n_fds = (int)luaL_len(L, -1);
@@ -110,7 +129,8 @@ static void read_fds(lua_State *L, struct start *s) {
   lua_pop(L, 1);
 }
 
-/* start{ argv = {path, …}, env = {"K=v", …}, out = file, err = file, cwd = folder, nofile = n, fds = {n, …} } -> pid
+/* start{ argv = {path, …}, env = {"K=v", …}, out = file, err = file, cwd = folder, nofile = n, fds = {n, …},
+ * lacks = {name, …} } -> pid
  * In a session of its own. */
 static int l_start(lua_State *L) {
   struct start s = {0};
@@ -122,6 +142,7 @@ static int l_start(lua_State *L) {
   s.cwd = text_field(L, "cwd");
   lua_getfield(L, 1, "nofile");
   s.nofile = luaL_optinteger(L, -1, 0);
+  s.lacks = lacks_field(L);
   read_fds(L, &s);
   lua_getfield(L, 1, "argv");
   s.argv = list_to_vector(L, lua_gettop(L));
@@ -219,18 +240,20 @@ static int l_environ(lua_State *L) {
   return 1;
 }
 
+/* setxattr(path, name, value) */
+static int l_setxattr(lua_State *L) {
+  size_t len;
+  const char *value = luaL_checklstring(L, 3, &len);
+  if (setxattr(luaL_checkstring(L, 1), luaL_checkstring(L, 2), value, len, 0) < 0) return failed(L, errno);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 int luaopen_host(lua_State *L) {
-  static const luaL_Reg verbs[] = {{"start", l_start},
-                                   {"wait", l_wait},
-                                   {"kill", l_kill},
-                                   {"now", l_now},
-                                   {"sleep", l_sleep},
-                                   {"pid", l_pid},
-                                   {"subreaper", l_subreaper},
-                                   {"tempdir", l_tempdir},
-                                   {"readlink", l_readlink},
-                                   {"environ", l_environ},
-                                   {NULL, NULL}};
+  static const luaL_Reg verbs[] = {
+      {"start", l_start},       {"wait", l_wait},       {"kill", l_kill},           {"now", l_now},
+      {"sleep", l_sleep},       {"pid", l_pid},         {"subreaper", l_subreaper}, {"tempdir", l_tempdir},
+      {"readlink", l_readlink}, {"environ", l_environ}, {"setxattr", l_setxattr},   {NULL, NULL}};
   luaL_newlib(L, verbs);
   return 1;
 }

@@ -110,13 +110,15 @@ function M.launch(options)
   s.pid = assert(host.start {
     argv = arguments(s, options), env = environment(changes), out = s.out_file, err = s.log_file,
     cwd = options.cwd, nofile = options.nofile, fds = options.fds,
+    lacks = options.lacks,
   })
   running[s.pid] = s
   return s
 end
 
 -- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd,
--- fds (become 3, 4, …), binary, wrapper (words in front of it), open (its folder may be read by everybody);
+-- fds (become 3, 4, …), lacks (what the kernel does not know for it: names of support/oldkernel.h), binary,
+-- wrapper (words in front of it), open (its folder may be read by everybody);
 -- bare: addresses and workers are not given as flags, `workers` says how many there will be.
 function M.start(options)
   local s = M.launch(options)

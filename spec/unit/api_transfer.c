@@ -73,7 +73,7 @@ static int p_pack(lua_State *L) {
 }
 
 static int p_unpack(lua_State *L) {
-  return mp_transfer_unpack(L, mp_buf_slice(lua_touserdata(L, 1)));
+  return mp_transfer_unpack(L, mp_buf_slice(lua_touserdata(L, 1)), NULL);
 }
 
 /* What the Lua text gives, packed; false and the error on the stack when it was refused. */
@@ -182,12 +182,12 @@ static void errors_always_cross(void **state) {
   struct mp_buf out = {0};
   lua_State *L = w->to.L;
   pack_error(w->from.L, "return setmetatable({ code = 5 }, {})", &out);
-  assert_int_equal(mp_transfer_unpack(L, mp_buf_slice(&out)), 1);
+  assert_int_equal(mp_transfer_unpack(L, mp_buf_slice(&out), NULL), 1);
   lua_getfield(L, -1, "code");
   assert_int_equal(lua_tointeger(L, -1), 5);
   mp_buf_free(&out);
   pack_error(w->from.L, "return { co = coroutine.create(print) }", &out);
-  assert_int_equal(mp_transfer_unpack(L, mp_buf_slice(&out)), 1);
+  assert_int_equal(mp_transfer_unpack(L, mp_buf_slice(&out), NULL), 1);
   assert_non_null(strstr(lua_tostring(L, -1), "an error that holds such values cannot leave its thread"));
   mp_buf_free(&out);
 }
@@ -197,7 +197,7 @@ static void text_is_packed_without_a_state(void **state) {
   struct mp_buf out = {0};
   struct mp_slice text;
   assert_int_equal(mp_transfer_put_text(&out, MP_SLICE("some text")), 0);
-  assert_int_equal(mp_transfer_unpack(w->to.L, mp_buf_slice(&out)), 1);
+  assert_int_equal(mp_transfer_unpack(w->to.L, mp_buf_slice(&out), NULL), 1);
   assert_string_equal(lua_tostring(w->to.L, -1), "some text");
   assert_true(mp_transfer_is_text(mp_buf_slice(&out), &text));
   assert_true(mp_slice_is(text, MP_SLICE("some text")));

@@ -1,4 +1,5 @@
 #include "base/lease.h"
+#include "fork_with.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -35,7 +36,7 @@ static int take(struct mp_leases *all, const char *name) {
 /* The end of a process that says with its exit code what taking came to. */
 static int take_elsewhere(struct mp_leases *all, const char *name) {
   int status;
-  pid_t pid = fork();
+  pid_t pid = fork_with();
   if (pid == 0) _exit(-take(all, name));
   waitpid(pid, &status, 0);
   return -WEXITSTATUS(status);

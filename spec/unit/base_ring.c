@@ -1,4 +1,5 @@
 #include "base/ring.h"
+#include "fork_with.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -156,7 +157,7 @@ static void who_has_died_holds_up_nobody(void **state) {
   (void)state;
   struct mp_ring *r = new_ring(SMALL);
   attend(r, 0);
-  pid_t pid = fork();
+  pid_t pid = fork_with();
   if (pid == 0) {
     attend(r, 3);
     kill(getpid(), SIGKILL);
@@ -203,7 +204,7 @@ static bool step(pid_t pid, int *status) {
 }
 
 static pid_t start_traced(struct mp_ring *r, bool reads) {
-  pid_t pid = fork();
+  pid_t pid = fork_with();
   if (pid != 0) return pid;
   struct mp_buf out = {0};
   if (reads) attend(r, 1);
@@ -328,7 +329,7 @@ static _Noreturn void listen_to(struct mp_ring *r, unsigned me, struct tally *ta
 }
 
 static pid_t start(struct mp_ring *r, bool talks, unsigned me, struct tally *tally, uint64_t life) {
-  pid_t pid = fork();
+  pid_t pid = fork_with();
   if (pid == 0 && talks) talk(r, me, tally, life);
   if (pid == 0) listen_to(r, me, tally);
   assert_true(pid > 0);

@@ -1,6 +1,7 @@
 /* Death in the middle: at every instruction of every kind of call, by single steps; then at random, by thousands. */
 #include "base/robust.h"
 #include "base_store_checked.h"
+#include "fork_with.h"
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -169,7 +170,7 @@ static void judge(const struct mp_store *found, unsigned call, struct expectatio
 }
 
 static pid_t start_traced(struct mp_store *s, unsigned call) {
-  pid_t pid = fork();
+  pid_t pid = fork_with();
   if (pid != 0) return pid;
   if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0) _exit(77);
   raise(SIGSTOP);
@@ -258,7 +259,7 @@ static _Noreturn void churn(struct mp_store *s, unsigned me, _Atomic int64_t *ac
 }
 
 static pid_t start_churn(struct mp_store *s, unsigned me, _Atomic int64_t *acknowledged) {
-  pid_t pid = fork();
+  pid_t pid = fork_with();
   if (pid == 0) churn(s, me, acknowledged);
   assert_true(pid > 0);
   return pid;
@@ -313,7 +314,7 @@ static void thousands_of_deaths_lose_nothing(void **state) {
 /* ---- and the sum is right ---- */
 
 static pid_t start_adding(struct mp_store *s, unsigned n, _Atomic int64_t *acknowledged) {
-  pid_t pid = fork();
+  pid_t pid = fork_with();
   assert_true(pid >= 0);
   if (pid > 0) return pid;
   for (unsigned i = 0; i < n; i++) {

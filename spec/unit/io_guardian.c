@@ -67,7 +67,7 @@ static void reaps_strangers_and_nobody_else(void **state) {
 }
 
 static void lists_children_and_reaps_them_all_when_alone(void **state) {
-  pid_t pids[2], same_group = start("exit 3", false), running = start("sleep 100", true);
+  pid_t pids[2], same_group = start("exit 3", false), running = start("exec sleep 100", true);
   (void)state;
   assert_int_equal(mp_children(pids, 2), 2);
   assert_true((pids[0] == same_group && pids[1] == running) || (pids[1] == same_group && pids[0] == running));

@@ -1,3 +1,4 @@
+#include "fork_with.h"
 #include "io/procfs.h"
 #include <errno.h>
 #include <setjmp.h>
@@ -38,7 +39,7 @@ static void a_name_of_any_kind_confuses_nobody(void **state) {
   struct mp_process_facts facts;
   int status;
   (void)state;
-  pid_t child = fork();
+  pid_t child = fork_with();
   if (child == 0) {
     prctl(PR_SET_NAME, "a) R 1 (b) Z");
     raise(SIGSTOP);

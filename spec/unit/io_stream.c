@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 struct end {
   struct mp_stream stream;
@@ -151,6 +152,38 @@ static void queues_what_the_kernel_does_not_take(void **state) {
   close_end(f, &end);
   close(peer);
   free(bytes);
+  free(got);
+}
+
+static void sends_what_it_does_not_own_and_keeps_what_has_to_wait(void **state) {
+  enum { WHOLE = 3 << 20, HEAD = 100 };
+  struct fixture *f = *state;
+  struct end end;
+  char *bytes = malloc(HEAD + WHOLE), *lent = malloc(WHOLE), *got = malloc(HEAD + WHOLE);
+  size_t len = 0;
+  ssize_t n;
+  int peer = open_pair(f, &end);
+  for (size_t i = 0; i < HEAD + WHOLE; i++) bytes[i] = (char)(i * 31 + i / 977);
+  memcpy(lent, bytes + HEAD, WHOLE);
+  assert_int_equal(mp_stream_write(&end.stream, mp_slice(bytes, 40)), 0);
+  assert_int_equal(mp_stream_send(&end.stream, mp_slice(bytes + 40, HEAD - 40)), 0);
+  assert_int_equal(mp_stream_queued(&end.stream), 0);
+  assert_int_equal(mp_stream_send(&end.stream, mp_slice(lent, WHOLE)), 0);
+  memset(lent, 0, WHOLE); /* it was lent for the call */
+  assert_true(mp_stream_queued(&end.stream) > WHOLE / 2);
+  while (len < HEAD + WHOLE) {
+    uv_run(&f->loop.uv, UV_RUN_NOWAIT);
+    while ((n = recv(peer, got + len, HEAD + WHOLE - len, MSG_DONTWAIT)) > 0) len += (size_t)n;
+  }
+  assert_memory_equal(got, bytes, HEAD + WHOLE);
+  assert_true(turn_until(&f->loop, &end.drained, 5000));
+  close(peer);
+  (void)mp_stream_send(&end.stream, MP_SLICE("a"));
+  (void)mp_stream_send(&end.stream, MP_SLICE("b"));
+  assert_true(turn_until(&f->loop, &end.is_broken, 5000));
+  close_end(f, &end);
+  free(bytes);
+  free(lent);
   free(got);
 }
 
@@ -390,6 +423,69 @@ static void says_why_it_cannot_listen(void **state) {
   assert_refused("unix:/nope/x", -ENOENT, "cannot listen on unix:/nope/x: no such file or directory");
 }
 
+/* The bits and the group of what a path with these options makes. */
+static struct stat made_by(const char *options, mode_t mask) {
+  char address[120], path[108];
+  struct stat st;
+  snprintf(address, sizeof address, "%s%s", socket_address(), options);
+  unlink(socket_path());
+  mode_t before = umask(mask);
+  int fd = listen_on(address);
+  umask(before);
+  assert_int_equal(lstat(socket_path(), &st), 0);
+  assert_true(mp_listen_path(address, path, sizeof path));
+  assert_string_equal(path, socket_path());
+  close(fd);
+  close(listen_on(address)); /* stale now */
+  unlink(path);
+  return st;
+}
+
+static void a_local_socket_gets_its_mode_and_its_group(void **state) {
+  char mine[40];
+  (void)state;
+  assert_int_equal(made_by("", 022).st_mode & 0777, 0755);
+  assert_int_equal(made_by("?mode=660", 077).st_mode & 0777, 0660);
+  assert_int_equal(made_by("?mode=0600", 0).st_mode & 0777, 0600);
+  assert_int_equal(made_by("?mode=666", 022).st_mode & 0777, 0666);
+  snprintf(mine, sizeof mine, "?group=%u", (unsigned)getgid());
+  assert_int_equal(made_by(mine, 022).st_mode & 0777, 0770);
+  snprintf(mine, sizeof mine, "?mode=620&group=%u", (unsigned)getgid());
+  struct stat st = made_by(mine, 022);
+  assert_int_equal(st.st_mode & 0777, 0620);
+  assert_int_equal(st.st_gid, getgid());
+}
+
+static void wrong_options_of_a_local_socket_make_none(void **state) {
+  static const char *const wrong[] = {"?",        "?mode", "?mode=",     "?mode=8", "?mode=1000", "?mode=660x",
+                                      "?mode=-1", "?x=1",  "?mode=660&", "?group=", "?b"};
+  char address[120], why[256];
+  (void)state;
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(address, sizeof address, "%s%s", socket_address(), wrong[i]);
+    assert_int_equal(mp_listen(address, 16, why, sizeof why), -EINVAL);
+    assert_non_null(strstr(why, "mode=OCTAL"));
+    assert_int_equal(access(socket_path(), F_OK), -1);
+  }
+  snprintf(address, sizeof address, "%s?group=no such group", socket_address());
+  assert_int_equal(mp_listen(address, 16, why, sizeof why), -ENOENT);
+  assert_non_null(strstr(why, "there is no such group"));
+  assert_int_equal(access(socket_path(), F_OK), -1);
+}
+
+static void an_abstract_name_makes_no_file(void **state) {
+  char address[80], name[128], why[256], path[108];
+  snprintf(address, sizeof address, "unix:@io_stream.%d", (int)getpid());
+  int fd = listen_on(address);
+  assert_string_equal(name_of(fd, name), address);
+  assert_false(mp_listen_path(address, path, sizeof path));
+  assert_int_equal(mp_listen(address, 16, why, sizeof why), -EADDRINUSE);
+  serve_one(*state, fd);
+  close(listen_on(address)); /* free again, with nothing left behind */
+  assert_int_equal(mp_listen("unix:@", 16, why, sizeof why), -EINVAL);
+  assert_int_equal(mp_listen("unix:@a?mode=660", 16, why, sizeof why), -EINVAL);
+}
+
 static void replaces_a_stale_socket_and_nothing_else(void **state) {
   char why[256];
   (void)state;
@@ -432,6 +528,7 @@ int main(void) {
       LOOP_TEST(may_close_while_reading),
       LOOP_TEST(sends_nothing_before_the_flush),
       LOOP_TEST(queues_what_the_kernel_does_not_take),
+      LOOP_TEST(sends_what_it_does_not_own_and_keeps_what_has_to_wait),
       LOOP_TEST(half_closes_at_once_when_nothing_is_queued),
       LOOP_TEST(tells_later_that_it_is_broken),
       LOOP_TEST(says_nothing_after_close),
@@ -442,6 +539,9 @@ int main(void) {
       LOOP_TEST(names_where_it_listens),
       LOOP_TEST(adopts_a_descriptor),
       LOOP_TEST(says_why_it_cannot_listen),
+      LOOP_TEST(a_local_socket_gets_its_mode_and_its_group),
+      LOOP_TEST(wrong_options_of_a_local_socket_make_none),
+      LOOP_TEST(an_abstract_name_makes_no_file),
       LOOP_TEST(replaces_a_stale_socket_and_nothing_else),
       LOOP_TEST(posts_signals_on_the_loop),
   };

@@ -10,7 +10,7 @@ static enum mp_coding for_fields(const char *first, const char *second) {
   struct mp_field fields[] = {{MP_SLICE("accept-encoding"), mp_slice(first, strlen(first))},
                               {MP_SLICE("Accept-Encoding"), mp_slice(second, strlen(second))}};
   struct mp_head head = {.fields = fields, .n_fields = 2};
-  return mp_coding_accepted(&head);
+  return mp_packing_accepted(&head);
 }
 
 static enum mp_coding for_field(const char *value) {
@@ -35,6 +35,9 @@ static void the_client_s_weights_decide(void **state) {
   assert_int_equal(for_field("br;q=0, gzip;q=0, *"), MP_CODING_DEFLATE);
   assert_int_equal(for_field("*;q=0"), MP_CODING_NONE);
   assert_int_equal(for_fields("identity;q=0", "gzip"), MP_CODING_GZIP);
+  assert_int_equal(for_field("gzip;q=0.3, br;q=0, deflate;q=0, *;q=0.5"), MP_CODING_NONE);
+  assert_int_equal(for_field("identity;q=0, *;q=0"), MP_CODING_NONE);
+  assert_int_equal(for_field("gzip;q=0.001"), MP_CODING_GZIP);
 }
 
 static void a_malformed_weight_is_none(void **state) {
@@ -71,7 +74,7 @@ static void text_of_some_length_is_packed(void **state) {
   for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_false(packable(others[i], NULL, NULL, 1024));
   assert_false(packable(NULL, NULL, NULL, 1024));
   assert_false(packable("text/plain", NULL, NULL, 1023));
-  assert_false(packable("text/plain", NULL, NULL, MP_PACK_MOST + 1));
+  assert_true(packable("text/plain", NULL, NULL, UINT32_MAX));
   assert_true(packable("text/plain", NULL, NULL, MP_LENGTH_UNKNOWN));
 }
 
@@ -166,10 +169,10 @@ static bool came_whole(struct client *client) {
 
 static void a_whole_answer_is_packed(void **state) {
   (void)state;
-  struct mp_buf text = some_text(600 * 1000);
+  struct mp_buf text = some_text(200 * 1000);
   struct asked a = ask(ASK("GET", "gzip"));
   set(&a, "Content-Type", "text/plain");
-  set(&a, "Content-Length", "600000");
+  set(&a, "Content-Length", "200000");
   set(&a, "ETag", "\"abc\"");
   set(&a, "Accept-Ranges", "bytes");
   set(&a, "Vary", "Cookie");
@@ -180,7 +183,7 @@ static void a_whole_answer_is_packed(void **state) {
   assert_true(heard(&a.client, "ETag: W/\"abc\"\r\n"));
   assert_true(heard(&a.client, "Vary: Accept-Encoding\r\n") && heard(&a.client, "Vary: Cookie\r\n"));
   assert_false(heard(&a.client, "Accept-Ranges"));
-  assert_false(heard(&a.client, "600000"));
+  assert_false(heard(&a.client, "200000"));
   unpacks_to(body_of(&a.client), &text);
   mp_buf_free(&text);
   end(&a);
@@ -357,6 +360,83 @@ static void each_piece_of_a_stream_comes_at_once(void **state) {
   end(&a);
 }
 
+/* The last that has come; before it may be bytes of any kind. */
+static bool ends_with(struct client *client, const char *words) {
+  const struct mp_buf *got = &client->got;
+  size_t len = strlen(words);
+  (void)text_of(client);
+  return mp_buf_len(got) >= len && memcmp(mp_buf_at(got) + mp_buf_len(got) - len, words, len) == 0;
+}
+
+static bool ended(struct client *client) {
+  return ends_with(client, "0\r\n\r\n");
+}
+
+static void a_large_answer_is_packed_while_others_are_served(void **state) {
+  (void)state;
+  struct mp_buf text = some_text(3000 * 1000);
+  struct asked a = ask(ASK("GET", "gzip") ASK("GET", "gzip"));
+  set(&a, "Content-Type", "text/plain");
+  set(&a, "Content-Length", "3000000");
+  assert_int_equal(mp_exchange_send(a.call->ex, mp_buf_slice(&text)), 0);
+  assert_int_equal(mp_exchange_send(a.call->ex, mp_buf_slice(&text)), -EALREADY);
+  finish(a.call, false);
+  struct client other = client_open(a.toy);
+  say(&other, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+  UNTIL(a.toy, heard(&other, "/hello"));
+  assert_false(ended(&a.client));
+  UNTIL(a.toy, a.toy->n_calls == 3);
+  UNTIL(a.toy, ended(&a.client));
+  assert_true(heard(&a.client, "Content-Encoding: gzip\r\n") && heard(&a.client, "chunked"));
+  assert_false(heard(&a.client, "Content-Length"));
+  struct mp_buf packed = unchunk(&a.client);
+  unpacks_to(mp_buf_slice(&packed), &text);
+  answer(&a.toy->calls[2], "next"); /* to the request behind it */
+  UNTIL(a.toy, ends_with(&a.client, "next"));
+  client_close(&other);
+  mp_buf_free(&packed);
+  mp_buf_free(&text);
+  end(&a);
+}
+
+static void a_large_answer_to_head_or_to_an_old_client(void **state) {
+  (void)state;
+  struct mp_buf text = some_text(600 * 1000);
+  struct asked a = ask(ASK("HEAD", "gzip"));
+  set(&a, "Content-Type", "text/plain");
+  assert_int_equal(mp_exchange_send(a.call->ex, mp_buf_slice(&text)), 0);
+  finish(a.call, false);
+  UNTIL(a.toy, heard(&a.client, "\r\n\r\n"));
+  assert_true(heard(&a.client, "Content-Encoding: gzip\r\n"));
+  assert_int_equal(body_of(&a.client).len, 0);
+  end(&a);
+  a = ask("GET /held HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n");
+  set(&a, "Content-Type", "text/plain");
+  assert_int_equal(mp_exchange_send(a.call->ex, mp_buf_slice(&text)), 0);
+  finish(a.call, false);
+  UNTIL(a.toy, saw_end(&a.client));
+  unpacks_to(body_of(&a.client), &text);
+  end(&a);
+  mp_buf_free(&text);
+}
+
+static void a_large_answer_whose_client_goes_away_leaks_nothing(void **state) {
+  (void)state;
+  struct mp_buf text = some_text(3000 * 1000);
+  for (int i = 0; i < 2; i++) {
+    struct asked a = ask(ASK("GET", "gzip, br"));
+    set(&a, "Content-Type", "text/plain");
+    assert_int_equal(mp_exchange_send(a.call->ex, mp_buf_slice(&text)), 0);
+    if (i) finish(a.call, false);
+    UNTIL(a.toy, heard(&a.client, "Content-Encoding"));
+    client_close(&a.client);
+    if (!i) UNTIL(a.toy, a.call->gone);
+    if (a.call->ex) finish(a.call, false);
+    toy_close(a.toy);
+  }
+  mp_buf_free(&text);
+}
+
 static void a_large_stream_is_whole(void **state) {
   (void)state;
   struct mp_buf text = some_text(2 * 1000 * 1000);
@@ -436,6 +516,9 @@ int main(void) {
       cmocka_unit_test(identity_turns_it_off_and_is_not_sent),
       cmocka_unit_test(a_wrong_length_is_still_an_error),
       cmocka_unit_test(each_piece_of_a_stream_comes_at_once),
+      cmocka_unit_test(a_large_answer_is_packed_while_others_are_served),
+      cmocka_unit_test(a_large_answer_to_head_or_to_an_old_client),
+      cmocka_unit_test(a_large_answer_whose_client_goes_away_leaks_nothing),
       cmocka_unit_test(a_large_stream_is_whole),
       cmocka_unit_test(a_stream_for_head_is_its_head),
       cmocka_unit_test(a_stream_that_is_cut_or_lost_leaks_nothing),

@@ -3,10 +3,14 @@
 #define MP_API_API_H
 
 #include "api/failure.h"
+#include "api/heritage.h"
 #include "api/memory.h"
 #include "api/open.h"
+#include "api/places.h"
 #include "api/report.h"
-#include "api/site.h"
+#include "api/routes.h"
+#include "api/tree.h"
+#include "base/view.h"
 #include "sched/state.h"
 
 struct mp_process;
@@ -17,34 +21,42 @@ struct mp_api {
   struct mp_loop *loop; /* borrowed */
   struct mp_log *log;   /* borrowed */
   struct mp_memory memory;
+  struct mp_view *view;     /* borrowed: where things are counted */
+  struct mp_view *own_view; /* owned: that is this one, when nobody else looks; else NULL */
   lua_State *L;             /* owned */
   uint64_t started_ms;      /* of the loop's clock */
   struct mp_sched sched;
-  struct mp_site site;        /* the worker's own app */
+  struct mp_scope scope;      /* the worker's own (life.c) */
+  struct mp_scope begun;      /* in the background, by requests */
   struct mp_call *free_calls; /* owned */
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
+  uint64_t most_body;                  /* the largest that any route takes, where it says so itself */
   uint64_t n_errors[MP_ERROR_KINDS];   /* that nobody took, by kind */
   int get_ref;                         /* the string "GET" */
   int request_meta, response_meta, headers_meta;
   int kept_ref;     /* what is kept for requests: a list with MP_KEPT_KEYS places for each slot */
   uint32_t n_slots; /* of requests, ever made */
-  struct mp_buf scratch;      /* owned: JSON and bodies on their way */
-  struct mp_list spawn_queue; /* tasks that wait for a free place among max_procs, oldest first */
-  unsigned n_processes;       /* live, and places handed to woken ones */
-  unsigned n_queued;
-  struct mp_list live;     /* processes that have not been reaped yet, through their `live` */
-  struct mp_timer strays;  /* looks for what other processes left to this one */
-  uint64_t lost_told_ms;   /* when a lost status was last logged with its advice */
-  uint64_t next_id;        /* of requests */
-  char id_prefix[17];      /* random, one a worker */
-  struct mp_list crews;    /* threads with Lua states of their own: that of offload, and a service each */
-  struct mp_crew *offload; /* borrowed from crews; NULL before the first offload */
-  struct mp_topics *topics; /* owned; NULL before anything was published or subscribed to */
-  struct mp_soon quiet;    /* after mp_api_stop: all that was cancelled has ended */
-  bool stopped, stopping;
-  bool retiring; /* a drain has begun: the worker's own timers fire no more */
+  struct mp_routes routes;
+  struct mp_tree tree;
+  struct mp_buf scratch;       /* owned: JSON and bodies on their way */
+  struct mp_heritage heritage; /* what processes find in their environment */
+  struct mp_places places;     /* what they wait for before they are started */
+  struct mp_list live;         /* processes that have not been reaped yet, through their `live` */
+  struct mp_timer strays;      /* looks for what other processes left to this one */
+  uint64_t lost_told_ms;       /* when a lost status was last logged with its advice */
+  uint64_t next_id;            /* of requests */
+  uint64_t last_link;          /* of channels that threads know */
+  char id_prefix[17];          /* random, one a worker */
+  struct mp_list crews;        /* threads with Lua states of their own: that of offload, and a service each */
+  struct mp_crew *offload;     /* borrowed from crews; NULL before the first offload */
+  struct mp_topics *topics;    /* owned; NULL before anything was published or subscribed to */
+  struct mp_soon quiet;        /* after mp_api_stop: all that was cancelled has ended */
+  bool stopped, stopping, closing;
+  bool cycle_over; /* of the collector, since its pause was set */
+  int pause;       /* the one that we have set */
+  bool retiring;   /* a drain has begun: the worker's own timers fire no more */
 };
 
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
@@ -57,6 +69,7 @@ struct mp_call {
   struct mp_call *next; /* of the free list */
   uint64_t gen;         /* which request this slot stands for */
   uint64_t id;
+  char *given_id;         /* owned: what a trusted proxy calls it; NULL: nothing */
   struct mp_wake reader;  /* waits for body bytes */
   struct mp_list writers; /* tasks that wait for room */
   struct mp_buf body;     /* owned: collected by req:body() */
@@ -68,7 +81,10 @@ struct mp_call {
   bool keep;              /* req:keep(): a client that goes away cancels nothing */
   bool gone;              /* the client went away before the answer ended */
   bool handler_over;      /* its response raises from now on */
+  bool told_slow;         /* the log has it that it waits for long */
 };
+
+enum { MP_CALL_ID = 68, MP_CALL_GIVEN_ID = 64 /* bytes of an id from outside */ };
 
 enum mp_body_use { MP_BODY_UNUSED, MP_BODY_READ, MP_BODY_WHOLE };
 
@@ -87,6 +103,9 @@ static inline struct mp_api *mp_api_of(lua_State *L) {
 /* The scope that what the running function starts joins: its task's, or the worker's. */
 struct mp_scope *mp_api_scope(lua_State *L);
 
+/* The scope that background tasks and detached processes of the running function join. */
+struct mp_scope *mp_api_background(lua_State *L);
+
 /* Starts a task in `scope` at the end of this turn: the function at `first` with what stands above it. Pushes the
  * task's object; raises when there is no memory. */
 struct mp_task *mp_spawn_task(lua_State *L, int first, struct mp_scope *scope, const char *what);
@@ -97,7 +116,18 @@ void mp_push_caller(lua_State *L);
 /* The continuation of a call that is the last thing its C function does: only with one may the callee wait. */
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx);
 
-/* open.c: after a request has ended, when the worker is stopping. */
+/* show.c */
+int mp_api_show_open(struct mp_api *api); /* 0 or -ENOMEM */
+void mp_api_count_error(struct mp_api *api, const char *kind);
+void mp_api_on_resume(struct mp_sched *sched, const struct mp_task *task); /* of struct mp_sched */
+
+static inline void mp_api_count(struct mp_api *api, enum mp_count first, unsigned which) {
+  mp_counter_add(&api->view->count[(unsigned)first + which], 1);
+}
+
+/* life.c */
+void mp_life_init(struct mp_api *api);
+/* After a request has ended, when the worker is stopping. */
 void mp_api_when_quiet(struct mp_api *api);
 
 /* dispatch.c */
@@ -106,7 +136,7 @@ void mp_calls_free(struct mp_api *api);
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope);
 /* "GET /path" in quotes, escaped, for the log; while call->ex is held. */
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size);
-const char *mp_call_id(const struct mp_call *call, char *out, unsigned size);
+const char *mp_call_id(const struct mp_call *call, char *out, unsigned size); /* MP_CALL_ID bytes are enough */
 /* response.c: the call of `res` at place 1, its handler running and its head not sent; raises otherwise. */
 struct mp_call *mp_response_unsent(lua_State *L, const char *what);
 /* Runs on_head functions; before the head goes out. Raises what they raise. */
@@ -174,6 +204,10 @@ void mp_call_forget_kept(struct mp_call *call);
 void mp_request_body_open(lua_State *L);
 /* Raises { status, message }. */
 int mp_raise_status(lua_State *L, int status, const char *message);
+
+/* collector.c: when Lua's collector runs. */
+void mp_collector_open(lua_State *L);
+void mp_collector_tune(struct mp_api *api); /* after a cycle, not from within Lua */
 
 /* sink.c: closes what the request has not saved. */
 void mp_call_drop_sinks(struct mp_call *call);

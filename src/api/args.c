@@ -261,17 +261,14 @@ static void read_argv(lua_State *L, struct mp_reading *r, size_t n) {
 static int l_args_gc(lua_State *L) {
   struct mp_args *args = lua_touserdata(L, 1);
   mp_args_close_files(args);
-  if (!mp_list_empty(&args->queued.node)) args->api->n_queued--;
-  mp_list_unlink(&args->queued.node);
-  if (args->has_place) mp_place_release(args->api);
-  args->has_place = false;
+  mp_place_give_back(args);
   return 0;
 }
 
 static struct mp_args *new_args(lua_State *L, const char *what, bool collects) {
   struct mp_args *args = lua_newuserdatauv(L, sizeof *args, 1);
-  *args = (struct mp_args){.api = mp_api_of(L), .what = what, .opened = {-1, -1, -1}, .puppet_fd = -1, .queue_timeout_s = -1};
-  mp_list_init(&args->queued.node);
+  *args = (struct mp_args){.api = mp_api_of(L), .what = what, .opened = {-1, -1, -1}, .queue_timeout_s = -1};
+  mp_entrant_init(&args->entrant);
   args->stdio[1] = args->stdio[2] = collects ? MP_STDIO_COLLECT : MP_STDIO_LOG;
   args->spec.grace_ms = 2000;
   args->spec.linger_ms = 500;
@@ -325,7 +322,18 @@ static int open_output(const char *path, bool append) {
   return fd;
 }
 
-int mp_args_open_files(struct mp_args *args, int *which) {
+static int take_environment(struct mp_args *args) {
+  struct mp_heritage *heritage = &args->api->heritage;
+  if (args->spec.exec.envp) return 0;
+  int err = mp_heritage_look(heritage);
+  args->spec.exec.envp = heritage->kept;
+  args->spec.exec.path = heritage->path;
+  return err;
+}
+
+int mp_args_prepare(struct mp_args *args, int *which) {
+  int err = take_environment(args);
+  if (err < 0) return err;
   for (int i = 1; i < 3; i++) {
     if (args->stdio[i] != MP_STDIO_FILE) continue;
     int fd = open_output(args->path[i], args->append[i]);

@@ -20,7 +20,7 @@ enum mp_stdio {
 enum { MP_MAX_RLIMITS = 8 };
 
 struct mp_args {
-  struct mp_child_spec spec; /* exec.stdio of files is filled in by mp_args_open_files */
+  struct mp_child_spec spec; /* exec.stdio of files and what is inherited is filled in by mp_args_prepare */
   struct mp_api *api;        /* borrowed */
   const char *what;          /* "spawn" or "run": begins every message; static */
   uint8_t stdio[3];          /* enum mp_stdio */
@@ -30,18 +30,15 @@ struct mp_args {
   struct mp_exec_rlimit rlimits[MP_MAX_RLIMITS];
   double queue_timeout_s; /* negative: for ever */
   bool check, detach;
-  bool has_place;          /* among max_procs; given back when collected unused */
-  struct mp_waiter queued; /* while it waits for a place */
-  int puppet_fd;           /* owned: of a process that a test fakes, else -1 */
-  char puppet_text[12];    /* its number */
-  char *puppet_argv[4];    /* borrowed */
+  struct mp_entrant entrant; /* its place among max_procs: given back unless a process has taken it over */
 };
 
 /* Reads the table at `index`; leaves the userdata on the stack. Raises on a mistake, naming it. */
 struct mp_args *mp_args_read(lua_State *L, int index, const char *what, bool collects);
 
-/* Opens the files that stdio goes to. 0, or -errno and `*which` (0 to 2). */
-int mp_args_open_files(struct mp_args *args, int *which);
+/* Right before the start: takes the worker's environment unless there is one already, and opens the files that stdio
+ * goes to. 0, or -errno and `*which` (the file, 1 or 2; 0: none of them). */
+int mp_args_prepare(struct mp_args *args, int *which);
 void mp_args_close_files(struct mp_args *args);
 
 /* nil, "spawn: nope: no such file or directory", "ENOENT": what kept it from starting, and in which step. */

@@ -1,6 +1,6 @@
 #include "api/channel.h"
 #include "api/api.h"
-#include "sched/line.h"
+#include "sched/claim.h"
 #include <stdlib.h>
 
 #define CHANNEL_NAME "moonpool.channel"
@@ -24,10 +24,15 @@ struct mp_channel {
   bool closed;
   struct mp_channel_feed *feed; /* borrowed; NULL: the script sends */
   const char *why, *code;       /* static: what it says once it is closed and empty */
+  struct mp_channel_far far;
 };
 
 struct mp_channel *mp_channel_at(lua_State *L, int index) {
   return luaL_testudata(L, index, CHANNEL_NAME);
+}
+
+struct mp_channel_far *mp_channel_far(struct mp_channel *ch) {
+  return &ch->far;
 }
 
 static struct mp_channel *check_channel(lua_State *L) {
@@ -83,26 +88,27 @@ static struct item *keep_value(lua_State *L, struct mp_channel *ch, int value) {
   return item;
 }
 
-static void forget_value(lua_State *L, const struct item *item) {
-  lua_getiuservalue(L, 1, 1);
+/* The channel stands at `at`. */
+static void forget_value(lua_State *L, int at, const struct item *item) {
+  lua_getiuservalue(L, at, 1);
   lua_pushnil(L);
   lua_rawseti(L, -2, item->key);
   lua_pop(L, 1);
 }
 
-static int push_value(lua_State *L, struct item *item) {
-  lua_getiuservalue(L, 1, 1);
+static int push_value(lua_State *L, int at, struct item *item) {
+  lua_getiuservalue(L, at, 1);
   lua_rawgeti(L, -1, item->key);
   lua_remove(L, -2);
-  forget_value(L, item);
+  forget_value(L, at, item);
   free_item(item);
   return 1;
 }
 
-static void forget_dropped(lua_State *L, struct mp_channel *ch) {
+static void forget_dropped(lua_State *L, int at, struct mp_channel *ch) {
   MP_LIST_EACH(node, &ch->dropped) {
     struct item *item = MP_CONTAINER(node, struct item, node);
-    forget_value(L, item);
+    forget_value(L, at, item);
     free_item(item);
   }
 }
@@ -143,7 +149,7 @@ static int after_send(lua_State *L, int status, lua_KContext turn) {
   void *item;
   (void)status;
   enum mp_turn_state end = mp_turn_over(L, (struct mp_turn *)turn, "send", &item);
-  forget_dropped(L, check_channel(L));
+  forget_dropped(L, 1, check_channel(L));
   switch (end) {
   case MP_TURN_CALLED:
     lua_pushboolean(L, 1);
@@ -161,7 +167,7 @@ static int wait_to_send(lua_State *L, struct mp_channel *ch, double timeout_s) {
   struct item *item = keep_value(L, ch, 2);
   struct mp_turn *turn = mp_line_join(&ch->senders, mp_sched_of(L)->current, item);
   if (turn) return mp_turn_park(L, turn, timeout_s, after_send);
-  forget_value(L, item);
+  forget_value(L, 1, item);
   free_item(item);
   return luaL_error(L, "send: not enough memory");
 }
@@ -174,7 +180,7 @@ static int l_send(lua_State *L) {
   if (ch->feed) return luaL_error(L, "send: what is published comes through a subscription, nothing else");
   double timeout_s = mp_check_timeout(L, 3);
   lua_settop(L, 2);
-  forget_dropped(L, ch);
+  forget_dropped(L, 1, ch);
   if (ch->closed) return push_closed(L, ch);
   if (!mp_channel_has_room(ch)) return wait_to_send(L, ch, timeout_s);
   put(ch, keep_value(L, ch, 2));
@@ -203,7 +209,7 @@ static int after_receive(lua_State *L, int status, lua_KContext turn) {
   (void)status;
   switch (mp_turn_over(L, (struct mp_turn *)turn, "receive", &item)) {
   case MP_TURN_CALLED:
-    return push_value(L, item);
+    return push_value(L, 1, item);
   case MP_TURN_DISMISSED:
     return push_closed(L, check_channel(L));
   default:
@@ -213,9 +219,9 @@ static int after_receive(lua_State *L, int status, lua_KContext turn) {
 
 /* The channel is at 1, alone. */
 static int receive(lua_State *L, struct mp_channel *ch, double timeout_s) {
-  forget_dropped(L, ch);
+  forget_dropped(L, 1, ch);
   struct item *item = get(ch);
-  if (item) return push_value(L, item);
+  if (item) return push_value(L, 1, item);
   if (ch->closed) return push_closed(L, ch);
   if (timeout_s == 0) return mp_push_timeout(L);
   mp_wait_check(L, "receive");
@@ -223,6 +229,33 @@ static int receive(lua_State *L, struct mp_channel *ch, double timeout_s) {
   if (!turn) return luaL_error(L, "receive: not enough memory");
   return mp_turn_park(L, turn, timeout_s, after_receive);
 }
+
+/* ---- among others ---- */
+
+static int wait_alone(lua_State *L, double timeout_s) {
+  return receive(L, check_channel(L), timeout_s);
+}
+
+static struct mp_line *line_of(void *source) {
+  return &((struct mp_channel *)source)->receivers;
+}
+
+static enum mp_turn_state take(lua_State *L, int index, void **item) {
+  struct mp_channel *ch = lua_touserdata(L, index);
+  forget_dropped(L, index, ch);
+  *item = get(ch);
+  if (*item) return MP_TURN_CALLED;
+  return ch->closed ? MP_TURN_DISMISSED : MP_TURN_WAITING;
+}
+
+static int push_received(lua_State *L, int index, struct mp_claim *claim, enum mp_turn_state state) {
+  struct item *item = mp_claim_take(claim);
+  (void)state; /* called with nothing, it was dismissed */
+  return item ? push_value(L, index, item) : push_closed(L, lua_touserdata(L, index));
+}
+
+static const struct mp_source_ops source_ops = {
+    .kind = "channel", .wait = wait_alone, .line = line_of, .take = take, .push = push_received};
 
 /* receive([timeout]) → the value, or nil, "closed" or "timeout", code */
 static int l_receive(lua_State *L) {
@@ -264,10 +297,13 @@ void mp_channel_end(struct mp_channel *ch, const char *why, const char *code) {
 }
 
 /* What is held is still received; who waits to send or to receive goes on and hears of it. */
-static int l_close(lua_State *L) {
-  struct mp_channel *ch = check_channel(L);
+void mp_channel_close(struct mp_channel *ch) {
   end_feed(ch, false);
   mp_channel_end(ch, ch->why, ch->code);
+}
+
+static int l_close(lua_State *L) {
+  mp_channel_close(check_channel(L));
   return 0;
 }
 
@@ -312,7 +348,7 @@ void mp_channel_set_feed(struct mp_channel *ch, struct mp_channel_feed *feed) {
 
 void mp_channel_put(lua_State *L) {
   struct mp_channel *ch = check_channel(L);
-  forget_dropped(L, ch);
+  forget_dropped(L, 1, ch);
   put(ch, keep_value(L, ch, lua_gettop(L)));
   lua_pop(L, 1);
 }
@@ -336,6 +372,7 @@ void mp_channel_open(lua_State *L) {
   static const luaL_Reg meta[] = {
       {"__len", l_len}, {"__tostring", l_tostring}, {"__close", l_close}, {"__gc", l_gc}, {NULL, NULL}};
   luaL_newmetatable(L, CHANNEL_NAME);
+  mp_source_mark(L, &source_ops);
   luaL_setfuncs(L, meta, 0);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");

@@ -8,10 +8,20 @@
 
 #include <lua.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct mp_channel;
 
+/* What threads have of it (channel_link.h). All zero until it goes to one. */
+struct mp_channel_far {
+  uint64_t number; /* 0: none has heard of it */
+  unsigned jobs;   /* that carry it */
+  int states;      /* of threads that hold it; for a moment negative when one lets go before it was counted */
+};
+
 struct mp_channel *mp_channel_at(lua_State *L, int index); /* NULL: something else */
+struct mp_channel_far *mp_channel_far(struct mp_channel *ch);
+void mp_channel_close(struct mp_channel *ch); /* harmless when closed */
 
 /* A channel that the script only receives from: somebody else feeds it. Borrowed by the channel until it ends. */
 struct mp_channel_feed {

@@ -49,6 +49,7 @@ int mp_crew_open(lua_State *L, struct mp_crew *crew, const char *name, unsigned 
                                    .ctx = crew};
   crew->api = api;
   crew->log = *api->log;
+  crew->setup = api->setup;
   mp_list_init(&crew->jobs);
   mp_list_init(&crew->waiting);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);

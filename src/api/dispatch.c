@@ -24,7 +24,7 @@ static struct mp_call *take_call(struct mp_site *site) {
   call->id = ++api->next_id;
   call->on_head_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
-  call->keep = call->gone = call->handler_over = false;
+  call->keep = call->gone = call->handler_over = call->told_slow = false;
   mp_scope_init(&call->scope, on_scope_over);
   mp_list_append(&api->calls, &call->node);
   api->n_calls++;
@@ -36,14 +36,15 @@ static void give_call_back(struct mp_call *call) {
   struct mp_api *api = call->api;
   call->gen++;
   mp_buf_free(&call->body);
+  if (call->given_id) free(call->given_id);
+  call->given_id = NULL;
   if (call->on_head_ref != LUA_NOREF) luaL_unref(api->L, LUA_REGISTRYINDEX, call->on_head_ref);
   mp_call_forget_kept(call);
   mp_list_unlink(&call->node);
   call->next = api->free_calls;
   api->free_calls = call;
   api->n_calls--;
-  struct mp_site *site = call->site;
-  if (--site->n_calls == 0 && site->on_calls_over) site->on_calls_over(site);
+  if (api->cycle_over) mp_collector_tune(api);
   mp_api_when_quiet(api);
 }
 
@@ -69,8 +70,28 @@ const char *mp_call_line(const struct mp_call *call, char *out, unsigned size) {
   return mp_log_quote(mp_slice(line, strlen(line)), out, size);
 }
 
+/* It goes into logs as it is, without quotes. */
+static bool is_good_id(struct mp_slice id) {
+  static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+=@";
+  if (id.len == 0 || id.len > MP_CALL_GIVEN_ID) return false;
+  for (size_t i = 0; i < id.len; i++)
+    if (!id.at[i] || !strchr(good, id.at[i])) return false;
+  return true;
+}
+
+/* Only whom we trust may name a request; out of memory it has the name that we make. */
+static void take_given_id(struct mp_call *call, const struct mp_trust *trust) {
+  const struct mp_exchange *ex = call->ex;
+  const struct mp_field *field = mp_head_field(&ex->head, MP_SLICE("x-request-id"));
+  if (field && is_good_id(field->value) && mp_trust_has(trust, &ex->peer.address))
+    call->given_id = strndup(field->value.at, field->value.len);
+}
+
 const char *mp_call_id(const struct mp_call *call, char *out, unsigned size) {
-  snprintf(out, size, "%s%08llx", call->api->id_prefix, (unsigned long long)call->id);
+  if (call->given_id)
+    snprintf(out, size, "%s", call->given_id);
+  else
+    snprintf(out, size, "%s%08llx", call->api->id_prefix, (unsigned long long)call->id);
   return out;
 }
 
@@ -264,12 +285,14 @@ static void push_method(lua_State *L, struct mp_api *api, struct mp_slice method
     lua_pushlstring(L, method.at, method.len);
 }
 
-/* A route is called at once; `handle`, in Lua, finds what lies in mounts and folders, and answers what has no route. */
+/* A route is called at once; `handle`, in Lua, finds what lies in mounts and folders, and answers what has no route.
+ * What is too long for all but some routes is told of. */
 static int l_serve(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 2); /* 1: the guard */
   struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
-  if (mp_routes_push(L, &call->site->routes, head->method, head->path) || mp_match_push(L, call)) {
+  bool too_long = mp_exchange_is_too_long(call->ex);
+  if (!too_long && (mp_routes_push(L, &api->routes, head->method, head->path) || mp_match_push(L, call))) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
   }
@@ -277,7 +300,8 @@ static int l_serve(lua_State *L) {
   mp_call_push(L, call);
   push_method(L, api, head->method);
   lua_pushlstring(L, head->path.at, head->path.len);
-  return mp_task_call(L, 4, 0);
+  lua_pushboolean(L, too_long);
+  return mp_task_call(L, 5, 0);
 }
 
 static void refuse_for_memory(struct mp_exchange *ex) {
@@ -299,6 +323,7 @@ static void on_request(struct mp_server *server, struct mp_exchange *ex) {
   site->server = server;
   call->ex = ex;
   ex->call = call;
+  if (server->config.trust) take_given_id(call, server->config.trust);
   api->n_requests++;
   lua_pushcfunction(task->co, l_serve);
   mp_task_guard(task->co);
@@ -331,6 +356,11 @@ static void on_gone(struct mp_exchange *ex) {
   wake_all(call);
 }
 
+static bool takes_body(struct mp_server *server, uint64_t length) {
+  const struct mp_api *api = server->ctx;
+  return length <= api->most_body;
+}
+
 static void on_drained(struct mp_server *server) {
   struct mp_site *site = server->ctx;
   site->on_drained(site);
@@ -340,4 +370,5 @@ const struct mp_server_ops mp_api_server_ops = {.on_request = on_request,
                                                 .on_readable = on_readable,
                                                 .on_writable = on_writable,
                                                 .on_gone = on_gone,
+                                                .takes_body = takes_body,
                                                 .on_drained = on_drained};

@@ -2,16 +2,6 @@
 #include "http/traceparent.h"
 #include <string.h>
 
-extern char **environ;
-
-/* The worker's, less what is ours or the service manager's: a child must not take it for its own. */
-static bool is_ours(const char *entry) {
-  static const char *const prefixes[] = {"MOONPOOL_", "LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_"};
-  for (unsigned i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-    if (strncmp(entry, prefixes[i], strlen(prefixes[i])) == 0) return true;
-  return false;
-}
-
 static void check_name(lua_State *L, const struct mp_reading *r, int index) {
   size_t len;
   if (lua_type(L, index) != LUA_TSTRING) luaL_error(L, "%s: env: a name must be a string", r->args->what);
@@ -20,7 +10,7 @@ static void check_name(lua_State *L, const struct mp_reading *r, int index) {
     luaL_error(L, "%s: env: a name must not be empty nor hold \"=\" or NUL", r->args->what);
 }
 
-/* `false` takes a variable out of what is inherited; an environment that replaces has nothing to take out. */
+/* `false` takes a variable out of what is heritage; an environment that replaces has nothing to take out. */
 void mp_environment_read(lua_State *L, struct mp_reading *r, const char *name) {
   bool edits = name[0] == 's';
   if (!lua_istable(L, -1)) luaL_error(L, "%s: %s must be a table", r->args->what, name);
@@ -67,24 +57,10 @@ static size_t add_table(lua_State *L, const struct mp_reading *r, int index, cha
   return n;
 }
 
-static const char *path_in(char *const *envp) {
-  for (; *envp; envp++)
-    if (strncmp(*envp, "PATH=", 5) == 0) return *envp + 5;
-  return NULL;
-}
-
 /* What the request of the running task says of the trace that it belongs to, if it says it well. */
 static struct mp_slice traceparent_of(lua_State *L) {
   const struct mp_call *call = mp_call_of_scope(mp_api_of(L), mp_api_scope(L));
-  const struct mp_field *found = NULL;
-  if (!call || !call->ex) return mp_slice(NULL, 0);
-  const struct mp_head *head = &call->ex->head;
-  for (unsigned i = 0; i < head->n_fields; i++) {
-    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("traceparent"))) continue;
-    if (found) return mp_slice(NULL, 0); /* two of them say nothing */
-    found = &head->fields[i];
-  }
-  return found && mp_traceparent_is(found->value) ? found->value : mp_slice(NULL, 0);
+  return call && call->ex ? mp_traceparent_of(&call->ex->head) : mp_slice(NULL, 0);
 }
 
 /* The one variable that a client has a say in. */
@@ -97,30 +73,37 @@ static size_t add_traceparent(lua_State *L, const struct mp_reading *r, struct m
   return n;
 }
 
-static size_t add_inherited(lua_State *L, const struct mp_reading *r, int set, char **array) {
-  struct mp_slice trace = traceparent_of(L);
+static size_t add_inherited(lua_State *L, const struct mp_reading *r, int set, struct mp_slice trace, char **array) {
   size_t n = 0;
-  for (size_t i = 0; environ[i]; i++) {
-    if (is_ours(environ[i]) || is_edited(L, set, environ[i])) continue;
-    if (trace.at && strncmp(environ[i], "TRACEPARENT=", 12) == 0) continue;
-    array[n++] = environ[i];
+  for (char **entry = r->args->api->heritage.kept; *entry; entry++) {
+    if (is_edited(L, set, *entry)) continue;
+    if (trace.at && strncmp(*entry, "TRACEPARENT=", 12) == 0) continue;
+    array[n++] = *entry;
   }
   if (trace.at && !is_edited(L, set, "TRACEPARENT=")) n = add_traceparent(L, r, trace, array, n);
   return n;
 }
 
-void mp_environment_make(lua_State *L, const struct mp_reading *r) {
-  size_t most = 0, n = 0;
-  bool replaces = lua_getfield(L, r->table, "env") == LUA_TTABLE;
-  int env = lua_gettop(L);
-  lua_getfield(L, r->table, "setenv");
-  int set = lua_gettop(L);
-  while (environ[most]) most++;
-  char **array = mp_reading_array(L, r, most + count_table(L, env) + count_table(L, set) + 1);
-  n = replaces ? add_table(L, r, env, array, n) : add_inherited(L, r, set, array);
+/* stack: … env setenv */
+static void make_own(lua_State *L, const struct mp_reading *r, int env, struct mp_slice trace) {
+  struct mp_heritage *heritage = &r->args->api->heritage;
+  int set = env + 1;
+  size_t n = 0;
+  if (mp_heritage_look(heritage) < 0) luaL_error(L, "%s: not enough memory", r->args->what);
+  char **array = mp_reading_array(L, r, heritage->n_seen + count_table(L, env) + count_table(L, set) + 1);
+  n = lua_istable(L, env) ? add_table(L, r, env, array, n) : add_inherited(L, r, set, trace, array);
   n = add_table(L, r, set, array, n);
   array[n] = NULL;
-  lua_settop(L, env - 1);
   r->args->spec.exec.envp = array;
-  r->args->spec.exec.path = path_in(array);
+  r->args->spec.exec.path = mp_path_in(array);
+}
+
+void mp_environment_make(lua_State *L, const struct mp_reading *r) {
+  struct mp_slice trace = {NULL, 0};
+  bool replaces = lua_getfield(L, r->table, "env") == LUA_TTABLE;
+  int env = lua_gettop(L);
+  bool edits = lua_getfield(L, r->table, "setenv") == LUA_TTABLE;
+  if (!replaces) trace = traceparent_of(L);
+  if (replaces || edits || trace.at) make_own(L, r, env, trace);
+  lua_settop(L, env - 1);
 }

@@ -1,6 +1,6 @@
 #include "api/gate.h"
 #include "api/process.h"
-#include "sched/line.h"
+#include "sched/claim.h"
 #include <errno.h>
 
 #define SEMAPHORE_NAME "moonpool.semaphore"
@@ -143,6 +143,32 @@ static int l_enter(lua_State *L) {
   return enter(L, gate, timeout_s);
 }
 
+/* ---- among others ---- */
+
+static int wait_alone(lua_State *L, double timeout_s) {
+  return enter(L, check_gate(L, GATE), timeout_s);
+}
+
+static struct mp_line *line_of(void *source) {
+  return &((struct gate *)source)->line;
+}
+
+static enum mp_turn_state take(lua_State *L, int index, void **item) {
+  struct gate *gate = lua_touserdata(L, index);
+  *item = gate;
+  return take_place(gate) ? MP_TURN_CALLED : MP_TURN_WAITING;
+}
+
+static int push_permit(lua_State *L, int index, struct mp_claim *claim, enum mp_turn_state state) {
+  struct permit *permit = new_permit(L, index);
+  (void)state;
+  permit->held = mp_claim_take(claim) != NULL;
+  return 1;
+}
+
+static const struct mp_source_ops source_ops = {
+    .kind = "semaphore", .wait = wait_alone, .line = line_of, .take = take, .push = push_permit};
+
 /* ---- tasks that begin in their turn ---- */
 
 static int after_function(lua_State *L, int status, lua_KContext ctx) {
@@ -274,6 +300,7 @@ static void open_gates(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_pop(L, 1);
   luaL_newmetatable(L, SEMAPHORE_NAME);
+  mp_source_mark(L, &source_ops);
   lua_pushcfunction(L, l_gate_gc);
   lua_setfield(L, -2, "__gc");
   lua_pushcfunction(L, l_semaphore_tostring);

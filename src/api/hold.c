@@ -20,7 +20,8 @@ static unsigned long long held_ms(const struct mp_api *api) {
 void mp_api_on_held(struct mp_sched *sched, lua_State *L, bool over) {
   struct mp_api *api = sched->ctx;
   const struct mp_call *call = call_of_now(api);
-  char line[512], request[256], id[48];
+  char line[512], request[256], id[MP_CALL_ID];
+  if (over) mp_api_count(api, MP_COUNT_HELD, 0);
   int n = snprintf(line, sizeof line, "%s held_ms=%llu",
                    over ? "Lua held the worker for too long, it is ended" : "Lua holds the worker", held_ms(api));
   if (call && call->ex)

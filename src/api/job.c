@@ -1,5 +1,6 @@
 #include "api/job.h"
-#include "api/transfer.h"
+#include "api/channel_far.h"
+#include "api/channel_link.h"
 #include "base/err.h"
 #include <errno.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ void mp_job_free(struct mp_job *job) {
   mp_list_unlink(&job->owned.node);
   mp_list_unlink(&job->room.node);
   mp_list_unlink(&job->node);
+  mp_links_drop(job);
   mp_buf_free(&job->in);
   mp_buf_free(&job->out);
   mp_buf_free(&job->trace);
@@ -55,6 +57,8 @@ static struct mp_job *new_job(struct mp_crew *crew) {
   }
   job->crew = crew;
   job->work.ops = &mp_job_ops;
+  mp_links_init(job);
+  mp_far_init(job);
   job->owned.cancel = on_cancel;
   job->owned.ended = on_task_end;
   job->max_memory = crew->api->setup.config->max_memory;
@@ -153,6 +157,7 @@ static void on_task_end(struct mp_owned *owned) {
   struct mp_job *job = MP_CONTAINER(owned, struct mp_job, owned);
   job->released = true;
   mp_job_stop(job);
+  mp_links_abandon(job);
   free_when_unused(job);
 }
 
@@ -171,6 +176,7 @@ void mp_job_on_done(struct mp_work *work) {
   struct mp_crew *crew = job->crew;
   job->finished = true;
   mp_timer_stop(&job->patience);
+  mp_links_settle(job);
   if (job->behind)
     mp_log(crew->api->log, MP_LOG_WARN, crew->kind, "%s came back after all, its thread ends spawned_at=%s after_ms=%u",
            name_of(job), job->spawned_at, ran_ms(job));
@@ -213,11 +219,11 @@ static int raise_from_thread(lua_State *L, struct mp_job *job) {
 
 static int deliver(lua_State *L, struct mp_job *job) {
   lua_settop(L, 0);
-  if (job->outcome == MP_JOB_DONE) return mp_transfer_unpack(L, mp_buf_slice(&job->out));
+  if (job->outcome == MP_JOB_DONE) return mp_transfer_unpack(L, mp_buf_slice(&job->out), &job->carrier);
   if (job->outcome == MP_JOB_STOPPED)
     lua_pushfstring(L, "%s was stopped", name_of(job));
   else if (mp_buf_len(&job->out) > 0)
-    mp_transfer_unpack(L, mp_buf_slice(&job->out));
+    mp_transfer_unpack(L, mp_buf_slice(&job->out), &job->carrier);
   else if (mp_buf_len(&job->trace) > 0)
     push_buf(L, &job->trace, "");
   else
@@ -226,8 +232,9 @@ static int deliver(lua_State *L, struct mp_job *job) {
 }
 
 static int after_serving(lua_State *L, int status, lua_KContext ctx) {
-  struct mp_transfer_words words = {.what = "the loop's answer", .item = "result", .number = 1};
   struct mp_job *job = lua_touserdata(L, 1);
+  struct mp_transfer_words words = {
+      .what = "the loop's answer", .item = "result", .number = 1, .carrier = &job->carrier};
   (void)status, (void)ctx;
   mp_transfer_pack(L, 2, lua_gettop(L) - 1, &words, &job->answer);
   return 0;
@@ -239,7 +246,7 @@ static int l_serve(lua_State *L) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "moonpool.served");
   lua_call(L, 1, 1);
-  int n = mp_transfer_unpack(L, mp_buf_slice(&job->ask)); /* stack: job held served what … */
+  int n = mp_transfer_unpack(L, mp_buf_slice(&job->ask), &job->carrier); /* stack: job held served what … */
   lua_pushvalue(L, 4);
   lua_gettable(L, 3);
   lua_replace(L, 3);

@@ -10,6 +10,7 @@
 #define MP_API_JOB_H
 
 #include "api/api.h"
+#include "api/transfer.h"
 #include "io/thread.h"
 
 enum { MP_CREW_BOUND = 1024 }; /* jobs in a queue */
@@ -28,6 +29,7 @@ struct mp_crew {
   char *module;               /* owned: of a service; NULL otherwise */
   char *path, *cpath;         /* owned: package.path and cpath when it was made */
   struct mp_log log;          /* a copy: threads count what they lose apart */
+  struct mp_api_setup setup;  /* a copy: a thread that is left behind may look at it when the api is gone */
   uint64_t grace_ms;          /* a cancelled job may go on for so long before it is stopped */
   bool retired;
   void (*on_done)(struct mp_crew *crew, struct mp_job *job); /* a job has ended; may be NULL */
@@ -49,16 +51,20 @@ struct mp_job {
   struct mp_timer patience;
   uint64_t submitted_ms;
   char spawned_at[96];
-  uint8_t rung;  /* of the ladder that ends it */
-  bool finished; /* no thread has it any more */
-  bool released; /* no task waits for it any more */
-  bool asking;   /* its thread waits for an answer */
-  bool behind;   /* it did not come back in time */
+  uint8_t rung;           /* of the ladder that ends it */
+  bool finished;          /* no thread has it any more */
+  bool released;          /* no task waits for it any more */
+  bool asking;            /* its thread waits for an answer */
+  bool behind;            /* it did not come back in time */
+  struct mp_buf channels; /* owned: numbers of those that it carries (channel_link.h) */
+  struct mp_carrier carrier;
   /* Its thread's from submit to done, the loop's before and afterwards. */
-  struct mp_buf in;    /* owned: the function and its arguments */
-  struct mp_buf out;   /* owned: results, or the error */
-  struct mp_buf trace; /* owned: the traceback of the error, or of where it was stopped */
-  char at[96];         /* where it was stopped: "app.lua:12" */
+  struct mp_buf in;            /* owned: the function and its arguments */
+  struct mp_buf out;           /* owned: results, or the error */
+  struct mp_buf trace;         /* owned: the traceback of the error, or of where it was stopped */
+  char at[96];                 /* where it was stopped: "app.lua:12" */
+  struct mp_buf adopted, sent; /* owned: numbers of channels that its thread holds now, or has given back */
+  struct mp_carrier far_carrier;
   uint64_t max_memory; /* of the Lua state while it runs; 0: no limit */
   uint8_t outcome;     /* enum mp_job_outcome */
   bool loads;          /* of a service: loads the module, also if that failed before */

@@ -121,14 +121,8 @@ RARE static int refuse_memory(struct encoder *e) {
 
 /* --- plain values ------------------------------------------------------------------------------------------------ */
 
-/* mp_buf_room, its usual case inline. */
-static inline char *room(struct encoder *e, size_t n) {
-  struct mp_buf *out = e->out;
-  return out->mem && n <= out->cap - out->end ? out->mem + out->end : mp_buf_room(out, n);
-}
-
 static inline bool put(struct encoder *e, const char *bytes, size_t n) {
-  char *to = room(e, n);
+  char *to = mp_buf_room(e->out, n);
   if (!to) return false;
   memcpy(to, bytes, n);
   mp_buf_grew(e->out, n);
@@ -140,7 +134,7 @@ static inline int encode_word(struct encoder *e, struct mp_slice word) {
 }
 
 APART static int encode_number(struct encoder *e, const struct spot *in) {
-  char *to = room(e, MP_NUMBER_MAX);
+  char *to = mp_buf_room(e->out, MP_NUMBER_MAX);
   if (!to) return refuse_memory(e);
   if (lua_isinteger(e->L, -1)) {
     mp_buf_grew(e->out, mp_number_integer(to, lua_tointegerx(e->L, -1, NULL)));

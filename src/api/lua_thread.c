@@ -1,6 +1,6 @@
+#include "api/channel_far.h"
 #include "api/job.h"
 #include "api/process.h"
-#include "api/transfer.h"
 #include "sched/coro.h"
 #include "sched/trace.h"
 #include <lualib.h>
@@ -13,6 +13,7 @@ struct mp_lua_thread {
   lua_State *L;          /* owned */
   struct mp_sched sched; /* without a loop: it knows which coroutine runs, and nothing in it can wait */
   struct mp_job *job;    /* borrowed while it runs */
+  struct mp_far far;
   struct mp_log log;
   size_t used, most; /* bytes; most 0: no limit */
   int module_ref;    /* of a service: its table */
@@ -30,6 +31,10 @@ struct mp_job *mp_lua_thread_job(lua_State *L) {
   struct mp_lua_thread *t = mp_lua_thread_of(L);
   if (!t->job) luaL_error(L, "no job runs on this thread");
   return t->job;
+}
+
+struct mp_far *mp_lua_thread_far(lua_State *L) {
+  return &mp_lua_thread_of(L)->far;
 }
 
 /* ---- memory ---- */
@@ -67,7 +72,7 @@ static void set_paths(lua_State *L, const struct mp_crew *crew) {
 static void open_core(lua_State *L, struct mp_lua_thread *t, const struct mp_crew *crew) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_newtable(L);
-  mp_core_open_shared(L, &crew->api->setup, &t->log);
+  mp_core_open_shared(L, &crew->setup, &t->log);
   mp_thread_core_open(L);
   lua_setfield(L, -2, "moonpool.core");
   lua_pop(L, 1);
@@ -80,7 +85,7 @@ static int p_open(lua_State *L) {
   const struct mp_crew *crew = lua_touserdata(L, 2);
   luaL_openlibs(L);
   mp_coro_open(L);
-  mp_searcher_open(L, crew->api->setup.config);
+  mp_searcher_open(L, crew->setup.config);
   set_paths(L, crew);
   open_core(L, t, crew);
   lua_getglobal(L, "require");
@@ -94,16 +99,19 @@ static int p_open(lua_State *L) {
 void mp_lua_thread_close(void *place) {
   struct mp_lua_thread *t = place;
   t->most = 0;
+  t->far.closing = true;
   lua_close(t->L);
   mp_sched_deinit(&t->sched);
   free(t);
 }
 
 /* NULL: `why` says why not. */
-static struct mp_lua_thread *open_thread(const struct mp_crew *crew, struct mp_buf *why) {
+static struct mp_lua_thread *open_thread(const struct mp_job *job, struct mp_buf *why) {
+  const struct mp_crew *crew = job->crew;
   struct mp_lua_thread *t = calloc(1, sizeof *t);
   if (!t) goto no_memory;
   t->log = crew->log;
+  t->far = (struct mp_far){.api = crew->api, .threads = job->work.threads};
   t->module_ref = LUA_NOREF;
   t->L = lua_newstate(allocate, t);
   if (!t->L) goto no_memory;
@@ -249,7 +257,8 @@ static void find_in_module(lua_State *L, int index) {
 
 static int after_call(lua_State *L, int status, lua_KContext ctx) {
   struct mp_job *job = mp_lua_thread_of(L)->job;
-  struct mp_transfer_words words = {.what = job->crew->kind, .item = "result", .number = 1};
+  struct mp_transfer_words words = {
+      .what = job->crew->kind, .item = "result", .number = 1, .carrier = &job->far_carrier};
   (void)status, (void)ctx;
   mp_transfer_pack(L, 1, lua_gettop(L), &words, &job->out);
   return 0;
@@ -259,7 +268,7 @@ static int after_call(lua_State *L, int status, lua_KContext ctx) {
 static int l_run(lua_State *L) {
   struct mp_lua_thread *t = mp_lua_thread_of(L);
   if (t->job->crew->module) load_module(L, t);
-  int n = mp_transfer_unpack(L, mp_buf_slice(&t->job->in));
+  int n = mp_transfer_unpack(L, mp_buf_slice(&t->job->in), &t->job->far_carrier);
   mp_buf_free(&t->job->in);
   if (n == 0) return after_call(L, LUA_OK, 0);
   if (t->job->crew->module)
@@ -361,7 +370,10 @@ static void run(struct mp_work *work, void **place) {
     mp_lua_thread_close(t);
     *place = t = NULL;
   }
-  if (!t) *place = t = open_thread(job->crew, &job->trace);
+  if (!t) {
+    *place = t = open_thread(job, &job->trace);
+    mp_work_runs(work); /* its lock: what was read of the worker's settings was read before the worker leaves */
+  }
   if (!t) {
     fail_without_state(job);
     return;

@@ -55,7 +55,8 @@ static void check_target(lua_State *L, int index) {
 
 /* The target has words of its own: scripts see it as the function, and what follows as the arguments. */
 static void pack(lua_State *L, int target, int n, struct mp_job *job) {
-  struct mp_transfer_words words = {.what = "offload", .item = "argument", .number = 0, .name = "the function"};
+  struct mp_transfer_words words = {
+      .what = "offload", .item = "argument", .number = 0, .name = "the function", .carrier = &job->carrier};
   mp_transfer_pack(L, target, n, &words, &job->in);
 }
 

@@ -147,19 +147,10 @@ static int p_open(lua_State *L) {
   mp_coro_open(L);
   mp_searcher_open(L, api->setup.config);
   open_core(L, api);
+  mp_collector_open(L);
   lua_pushliteral(L, "GET");
   api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
-}
-
-static void run_on_stop(struct mp_soon *soon);
-
-static void on_site_drained(struct mp_site *site) {
-  site->api->setup.on_drained(site->api->setup.ctx);
-}
-
-struct mp_site *mp_api_site(struct mp_api *api) {
-  return &api->site;
 }
 
 static void make_id_prefix(struct mp_api *api) {
@@ -176,30 +167,31 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->log = setup->log;
   api->started_ms = mp_loop_now(setup->loop);
   mp_list_init(&api->calls);
-  mp_list_init(&api->spawn_queue);
   mp_list_init(&api->crews);
-  mp_soon_init(&api->quiet, run_on_stop);
-  mp_site_init(&api->site, api, NULL);
-  api->site.on_drained = on_site_drained;
+  mp_life_init(api);
   make_id_prefix(api);
+  if (mp_api_show_open(api) < 0) goto fail;
   mp_api_limit_memory(api);
   api->L = lua_newstate(mp_memory_alloc, &api->memory);
   if (!api->L) goto fail;
   lua_atpanic(api->L, on_panic);
-  if (mp_strays_init(api) < 0) goto fail;
+  if (mp_strays_init(api) < 0 || mp_places_init(api) < 0) goto fail;
   if (mp_sched_init(&api->sched, api->L, api->loop) < 0) goto fail;
   api->sched.ctx = api;
   api->sched.on_unhandled = mp_api_on_unhandled;
   api->sched.on_held = mp_api_on_held;
+  api->sched.on_resume = mp_api_on_resume;
   lua_pushcfunction(api->L, p_open);
   lua_pushlightuserdata(api->L, api);
   if (lua_pcall(api->L, 1, 0, 0) == LUA_OK) return api;
   mp_log(api->log, MP_LOG_ERROR, "app", "cannot open the Lua state: %s", lua_tostring(api->L, -1));
   mp_sched_deinit(&api->sched);
 fail:
-  mp_strays_deinit(api);
   if (api->L) lua_close(api->L);
+  mp_places_deinit(api);
+  mp_strays_deinit(api);
   mp_memory_deinit(&api->memory);
+  free(api->own_view);
   free(api);
   return NULL;
 }
@@ -253,125 +245,20 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
   return err < 0 ? err : -EINVAL;
 }
 
-/* ---- start and stop ---- */
-
-static int l_call_hook(lua_State *L) {
-  struct mp_api *api = lua_touserdata(L, 1);
-  const char *name = lua_touserdata(L, 2);
-  if (api->site.hooks_ref == LUA_NOREF) return 0;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, api->site.hooks_ref);
-  if (lua_getfield(L, -1, name) != LUA_TFUNCTION) return 0;
-  lua_callk(L, 0, 0, 0, mp_nothing_left);
-  return 0;
-}
-
-static bool run_hook(struct mp_api *api, const char *name,
-                     void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values)) {
-  struct mp_task *task = mp_task_new(&api->sched, &api->site.scope);
-  if (!task) return false;
-  lua_pushcfunction(task->co, mp_task_body);
-  lua_pushcfunction(task->co, l_call_hook);
-  lua_pushlightuserdata(task->co, api);
-  lua_pushlightuserdata(task->co, (void *)(uintptr_t)name);
-  task->on_end = on_end;
-  task->ctx = api;
-  mp_task_run(task, 3);
-  return true;
-}
-
-/* The worker writes the line: the app did not start. */
-static void tell_load(struct mp_api *api, struct mp_task *task) {
-  struct mp_error_facts facts = {.kind = "load", .told = true};
-  mp_api_report(api, task->co, 1, 2, &facts);
-}
-
-static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
-  struct mp_api *api = task->ctx;
-  struct mp_buf why = {0};
-  (void)n_values;
-  if (outcome == MP_TASK_DONE) {
-    api->setup.on_started(api->setup.ctx, NULL);
-    return;
-  }
-  if (outcome == MP_TASK_FAILED) tell_load(api, task);
-  const char *text = outcome == MP_TASK_FAILED ? mp_push_error_text(task->co, 1) : "on_start was cancelled";
-  const char *trace = outcome == MP_TASK_FAILED ? lua_tostring(task->co, 2) : NULL;
-  int err = mp_buf_addf(&why, "%s\n%s", text, trace ? trace : "");
-  if (err == 0) err = mp_buf_add(&why, "", 1);
-  api->setup.on_started(api->setup.ctx, err < 0 ? "on_start failed" : mp_buf_at(&why));
-  mp_buf_free(&why);
-}
-
-void mp_api_start(struct mp_api *api) {
-  lua_gc(api->L, LUA_GCCOLLECT); /* what loading left behind */
-  if (!run_hook(api, "on_start", on_start_end)) api->setup.on_started(api->setup.ctx, "not enough memory");
-}
-
-unsigned mp_api_busy(const struct mp_api *api) {
-  return api->n_calls;
-}
-
-/* Everything of the app has ended: nothing is left that could report an error later. */
-static void on_app_over(struct mp_scope *scope) {
-  struct mp_api *api = MP_CONTAINER(scope, struct mp_api, site.scope);
-  mp_report_failed(scope);
-  api->setup.on_stopped(api->setup.ctx);
-}
-
-static void on_stop_end(struct mp_task *task, enum mp_outcome outcome, int n_values) {
-  struct mp_api *api = task->ctx;
-  (void)n_values;
-  if (outcome == MP_TASK_FAILED) {
-    struct mp_error_facts facts = {.kind = "handler"};
-    mp_api_report(api, task->co, 1, 2, &facts);
-  }
-  /* This task is still a member: the scope is over when it has left. */
-  api->site.scope.on_over = on_app_over;
-  api->site.scope.open = false;
-}
-
-/* All that was cancelled has ended: the app's on_stop may run, in a scope that is not cancelled. */
-static void run_on_stop(struct mp_soon *soon) {
-  struct mp_api *api = MP_CONTAINER(soon, struct mp_api, quiet);
-  mp_report_failed(&api->site.scope);
-  mp_scope_init(&api->site.scope, NULL);
-  api->site.scope.at_once = true;
-  if (!run_hook(api, "on_stop", on_stop_end)) api->setup.on_stopped(api->setup.ctx);
-}
-
-void mp_api_when_quiet(struct mp_api *api) {
-  if (!api->stopping || api->n_calls > 0 || !mp_list_empty(&api->site.scope.members)) return;
-  api->stopping = false; /* once */
-  mp_loop_post(api->loop, &api->quiet);
-}
-
-static void on_scope_quiet(struct mp_scope *scope) {
-  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, site.scope));
-}
-
-void mp_api_retire(struct mp_api *api) {
-  api->retiring = true;
-}
-
-void mp_api_stop(struct mp_api *api) {
-  if (api->stopped) return;
-  mp_api_retire(api);
-  api->stopping = api->stopped = true;
-  MP_LIST_EACH(node, &api->calls) mp_scope_cancel(&MP_CONTAINER(node, struct mp_call, node)->scope);
-  mp_scope_cancel(&api->site.scope);
-  api->site.scope.on_over = on_scope_quiet;
-  mp_scope_close(&api->site.scope);
-}
-
 void mp_api_close(struct mp_api *api) {
+  api->closing = true;
   mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
+  mp_places_deinit(api);
   mp_strays_deinit(api);
   mp_calls_free(api);
-  mp_site_deinit(&api->site, NULL);
+  mp_routes_deinit(&api->routes);
+  mp_tree_clear(&api->tree, NULL, NULL);
+  mp_heritage_free(&api->heritage);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
+  free(api->own_view);
   free(api);
 }

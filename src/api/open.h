@@ -6,8 +6,9 @@
 #include "web/server.h"
 
 struct mp_api;
+struct mp_buf;
 struct mp_commons;
-struct mp_trial;
+struct mp_view;
 
 struct mp_api_setup {
   struct mp_loop *loop; /* borrowed: outlives the api; so do the others */
@@ -17,7 +18,8 @@ struct mp_api_setup {
   struct mp_trial *trial; /* what tests have beside; NULL: this runs none */
   unsigned worker; /* moonpool.worker.id: 1… */
   unsigned generation;
-  void *ctx; /* of the callbacks */
+  struct mp_view *view; /* borrowed: where things are counted; NULL: nobody looks */
+  void *ctx;            /* of the callbacks */
   /* on_start functions have run: `error` is NULL, or a message with traceback, borrowed. */
   void (*on_started)(void *ctx, const char *error);
   /* The server handed to mp_server_init with mp_api_server_ops has drained. */
@@ -39,13 +41,26 @@ void mp_api_start(struct mp_api *api);
 /* What the request is called in logs, and by scripts as req.id; "" when it never got so far. */
 const char *mp_api_request_id(const struct mp_exchange *ex, char *out, unsigned size);
 
-/* Of a server whose ctx is a site. */
-extern const struct mp_server_ops mp_api_server_ops;
-struct mp_site;
-struct mp_site *mp_api_site(struct mp_api *api); /* the worker's own */
+/* The number of the request that has begun last; borrowed. */
+const uint64_t *mp_api_last_number(const struct mp_api *api);
+const char *mp_api_id_prefix(const struct mp_api *api);
 
-/* Requests, their leftover tasks, background tasks with work to finish: what a drain waits for. */
+/* Writes a line for each request that has begun `slow_ms` ago and waits, with the stacks of its tasks; once for each.
+ * When to look again, in milliseconds; 0: there is none to look at. */
+uint64_t mp_api_tell_slow(struct mp_api *api, uint64_t slow_ms);
+
+/* What runs in this worker, as a JSON list: "tasks", "processes", or "dump", which is the tasks with their tracebacks.
+ * 0; -ENOMEM; -EINVAL: there is nothing of that name. */
+int mp_api_describe(struct mp_api *api, const char *what, struct mp_buf *out);
+
+/* What changes by itself (tasks, processes, memory) to the view, as it is now. */
+void mp_api_show(struct mp_api *api);
+
+extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp_api */
+
+/* Requests, their leftover tasks, and what they have begun in the background: what a drain waits for. */
 unsigned mp_api_busy(const struct mp_api *api);
+unsigned mp_api_in_background(const struct mp_api *api); /* the last alone */
 
 /* A drain has begun: timers fire no more, but for those that a request has made. */
 void mp_api_retire(struct mp_api *api);

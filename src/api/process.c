@@ -131,9 +131,19 @@ static void release_permit(struct mp_process *p) {
   lua_pop(L, 2);
 }
 
+static enum mp_view_end end_of(const struct mp_process *p) {
+  const struct mp_status *status = &p->child.status;
+  if (status->end == MP_END_EXIT && status->code == 0) return MP_VIEW_OK;
+  if (p->child.timed_out) return MP_VIEW_TIMED_OUT;
+  if (p->cancelled) return MP_VIEW_CANCELLED;
+  if (status->end == MP_END_EXIT) return MP_VIEW_FAILED;
+  return status->end == MP_END_SIGNAL ? MP_VIEW_SIGNALLED : MP_VIEW_LOST;
+}
+
 static void on_settled(struct mp_child *child) {
   struct mp_process *p = process_of(child);
   lua_State *L = p->api->L;
+  mp_api_count(p->api, MP_COUNT_PROCESSES, end_of(p));
   mp_pipes_take_rest(p);
   lua_pushcfunction(L, p_make_result);
   lua_pushlightuserdata(L, p);
@@ -148,7 +158,7 @@ static void on_settled(struct mp_child *child) {
   mp_list_unlink(&p->live);
   mp_strays_look(p->api);
   mp_waitable_settle(&p->end, false);
-  if (p->has_place) mp_place_release(p->api);
+  if (p->has_place) mp_place_release(p->api, &p->young);
   p->has_place = false;
   release_permit(p);
   mp_child_close(child);
@@ -187,6 +197,7 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
   mp_list_init(&p->member.node);
   mp_list_init(&p->owned.node);
   mp_list_init(&p->live);
+  mp_list_init(&p->young.node);
   p->member.cancel = cancel_member;
   p->member.left_alone = left_alone;
   p->member.push_name = push_name;
@@ -212,9 +223,11 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
 static void join(lua_State *L, struct mp_process *p, const struct mp_args *args) {
   struct mp_api *api = args->api;
   struct mp_task *task = mp_sched_of(L)->current;
-  struct mp_scope *scope = args->detach ? &mp_site_running(L)->scope : mp_api_scope(L);
-  p->call = mp_call_of_scope(api, scope);
-  if (p->call) p->gen = p->call->gen;
+  struct mp_scope *scope = args->detach ? mp_api_background(L) : mp_api_scope(L);
+  if (scope != &api->scope) {
+    p->call = mp_call_of_scope(api, scope);
+    if (p->call) p->gen = p->call->gen;
+  }
   if (task && !args->detach) mp_list_append(&task->owned, &p->owned.node);
   mp_scope_join(scope, &p->member);
 }
@@ -230,12 +243,14 @@ static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) 
   char text[128];
   mp_args_close_files(args);
   mp_place_give_back(args);
+  mp_api_count(args->api, MP_COUNT_PROCESSES, MP_VIEW_NOT_STARTED);
   mp_push_failure(L, err, "%s: %s: %s", args->what, args->path[which], mp_err_text(err, text, sizeof text));
   return give_failure(L, args);
 }
 
 static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_exec_step step) {
   mp_place_give_back(args);
+  mp_api_count(args->api, MP_COUNT_PROCESSES, MP_VIEW_NOT_STARTED);
   mp_args_push_failure(L, args, err, step);
   return give_failure(L, args);
 }
@@ -244,8 +259,9 @@ static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_ex
 static int start(lua_State *L, int scratch) {
   struct mp_args *args = lua_touserdata(L, scratch);
   enum mp_exec_step step = MP_EXEC_START;
-  int which = 0, err = mp_args_open_files(args, &which);
-  if (err < 0) return fail_to_open(L, args, err, which);
+  mp_place_take_turn(args);
+  int which = 0, err = mp_args_prepare(args, &which);
+  if (err < 0) return which ? fail_to_open(L, args, err, which) : fail_to_start(L, args, err, step);
   struct mp_process *p = new_process(L, args);
   err = mp_child_start(&p->child, args->api->loop, &args->spec, &child_ops, &step);
   mp_args_close_files(args);
@@ -255,7 +271,7 @@ static int start(lua_State *L, int scratch) {
     return fail_to_start(L, args, err, step);
   }
   p->has_place = true;
-  args->has_place = false;
+  mp_place_started(args, &p->young);
   mp_list_append(&args->api->live, &p->live);
   join(L, p, args);
   for (int i = 1; i < 3; i++)
@@ -263,39 +279,29 @@ static int start(lua_State *L, int scratch) {
   return 1;
 }
 
-static int after_queue_spawn(lua_State *L, int status, lua_KContext scratch) {
+static int go_spawn(lua_State *L, int status, lua_KContext scratch) {
   (void)status;
-  if (!mp_place_got(L, (int)scratch)) return mp_place_push_none(L, lua_touserdata(L, (int)scratch));
   return start(L, (int)scratch);
 }
 
 int mp_process_spawn(lua_State *L, int index) {
-  struct mp_args *args = mp_args_read(L, index, "spawn", false);
-  int scratch = lua_gettop(L);
-  if (mp_puppet_ask(L, index, args, false)) return give_failure(L, args);
-  return mp_place_take(args) ? start(L, scratch) : mp_place_queue(L, scratch, after_queue_spawn);
+  mp_args_read(L, index, "spawn", false);
+  return mp_place_enter(L, lua_gettop(L), go_spawn);
 }
 
 /* ---- run ---- */
 
-static int wait_for_end(lua_State *L, int scratch) {
-  int n = start(L, scratch);
-  return n == 1 ? mp_wait_for(L, lua_gettop(L), -1) : n;
-}
-
-static int after_queue_run(lua_State *L, int status, lua_KContext scratch) {
+static int go_run(lua_State *L, int status, lua_KContext scratch) {
   (void)status;
-  if (!mp_place_got(L, (int)scratch)) return mp_place_push_none(L, lua_touserdata(L, (int)scratch));
-  return wait_for_end(L, (int)scratch);
+  int n = start(L, (int)scratch);
+  return n == 1 ? mp_wait_for(L, lua_gettop(L), -1) : n;
 }
 
 int mp_process_run(lua_State *L) {
   lua_settop(L, 1);
   mp_wait_check(L, "run"); /* before anything is started */
-  struct mp_args *args = mp_args_read(L, 1, "run", true);
-  int scratch = lua_gettop(L);
-  if (mp_puppet_ask(L, 1, args, false)) return give_failure(L, args);
-  return mp_place_take(args) ? wait_for_end(L, scratch) : mp_place_queue(L, scratch, after_queue_run);
+  mp_args_read(L, 1, "run", true);
+  return mp_place_enter(L, lua_gettop(L), go_run);
 }
 
 /* ---- methods ---- */

@@ -1,5 +1,6 @@
 #include "api/report.h"
 #include "api/api.h"
+#include "http/traceparent.h"
 
 const char *const mp_error_kinds[MP_ERROR_KINDS] = {"handler", "task",    "timer", "offload",
                                                     "service", "process", "load"};
@@ -24,7 +25,7 @@ static void push_request_line(lua_State *L, const struct mp_call *call) {
 }
 
 static void push_facts(lua_State *L, struct mp_api *api, const struct mp_error_facts *facts) {
-  char id[48];
+  char id[MP_CALL_ID];
   lua_createtable(L, 0, 6);
   set_string(L, "kind", facts->kind);
   set_string(L, "spawned_at", facts->spawned_at);
@@ -70,7 +71,7 @@ const char *mp_push_error_text(lua_State *L, int index) {
 
 static void write_line(lua_State *L, const struct report *r) {
   if (r->facts->told) return;
-  char id[48], request[256];
+  char id[MP_CALL_ID], request[256];
   const char *text = mp_push_error_text(L, 2), *spawned_at = r->facts->spawned_at;
   luaL_Buffer b;
   luaL_buffinit(L, &b);
@@ -86,6 +87,9 @@ static void write_line(lua_State *L, const struct report *r) {
     lua_pop(L, 1);
     lua_pushfstring(L, " request=%s id=%s", request, mp_call_id(r->facts->call, id, sizeof id));
     luaL_addvalue(&b);
+    struct mp_slice trace = mp_traceparent_id(mp_traceparent_of(&r->facts->call->ex->head));
+    if (trace.len > 0) luaL_addstring(&b, " trace=");
+    luaL_addlstring(&b, trace.at, trace.len);
   }
   luaL_pushresult(&b);
   struct mp_slice message = mp_slice(lua_tostring(L, -1), lua_rawlen(L, -1)), detail = {"", 0};
@@ -124,6 +128,7 @@ void mp_api_report(struct mp_api *api, lua_State *from, int error, int traceback
   lua_State *L = api->L;
   struct report report = {api, facts};
   count(api, facts->kind);
+  mp_api_count_error(api, facts->kind);
   if (!lua_checkstack(from, 4) || !lua_checkstack(L, 8)) {
     mp_log(api->log, MP_LOG_ERROR, "app", "%s error: it cannot be told: out of memory", facts->kind);
     return;

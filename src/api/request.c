@@ -1,6 +1,7 @@
 #include "api/api.h"
 #include "http/url.h"
 #include <arpa/inet.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -203,7 +204,7 @@ static int push_ip(lua_State *L, struct mp_call *call) {
 }
 
 static int push_id(lua_State *L, struct mp_call *call) {
-  char id[48];
+  char id[MP_CALL_ID];
   lua_pushstring(L, mp_call_id(call, id, sizeof id));
   return 1;
 }
@@ -298,12 +299,29 @@ static int l_set_base(lua_State *L) {
   return 0;
 }
 
-/* core.set_limits(req, { max_body = bytes }): a route's own, before the body is read. */
-static int l_set_limits(lua_State *L) {
-  struct mp_call *call = mp_call_check(L);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  if (lua_getfield(L, 2, "max_body") != LUA_TNIL) call->ex->max_body = (uint64_t)luaL_checknumber(L, -1);
+/* ---- limits of a route ---- */
+
+static uint64_t whole_number(lua_Number n) {
+  return n >= 0x1p53 ? UINT64_C(1) << 53 : n > 0 ? (uint64_t)n : 0;
+}
+
+/* core.expect_body(bytes): some route takes as much. */
+static int l_expect_body(lua_State *L) {
+  struct mp_api *api = mp_api_of(L);
+  uint64_t most = whole_number(luaL_checknumber(L, 1));
+  if (most > api->most_body) api->most_body = most;
   return 0;
+}
+
+/* core.set_limits(req, { max_body = bytes, timeout = seconds }): a route's own, before the body is read. Raises 413
+ * where that is known to be longer. */
+static int l_set_limits(lua_State *L) {
+  struct mp_exchange *ex = mp_call_check(L)->ex;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  if (lua_getfield(L, 2, "timeout") != LUA_TNIL)
+    mp_exchange_set_time(ex, whole_number(ceil(luaL_checknumber(L, -1) * 1000)));
+  if (lua_getfield(L, 2, "max_body") != LUA_TNIL) ex->max_body = whole_number(luaL_checknumber(L, -1));
+  return mp_exchange_is_too_long(ex) ? mp_raise_status(L, 413, "the body is too large") : 0;
 }
 
 /* core.body_use(req): "unused", "read" (in part) or "whole". */
@@ -454,6 +472,8 @@ void mp_request_open(lua_State *L) {
   lua_setfield(L, -2, "set_base");
   lua_pushcfunction(L, l_set_limits);
   lua_setfield(L, -2, "set_limits");
+  lua_pushcfunction(L, l_expect_body);
+  lua_setfield(L, -2, "expect_body");
   lua_pushcfunction(L, l_request_table);
   lua_setfield(L, -2, "request_table");
   lua_pushcfunction(L, l_body_use);

@@ -4,6 +4,8 @@
 
 const char mp_response_name[] = "moonpool.response";
 
+enum { LIST_MOST = 10000 /* lines of one name */ };
+
 /* ---- checks ---- */
 
 /* The call of `res`, its handler still running. */
@@ -90,14 +92,23 @@ static struct mp_slice check_value(lua_State *L, int index, const char *what) {
   return value;
 }
 
-static void set_list(lua_State *L, struct mp_reply *reply, struct mp_slice name) {
-  lua_Integer n = luaL_len(L, 3);
-  check_field(L, mp_reply_remove(reply, name), "res:header", name);
+/* The values are taken out of the list first: to read them may run a script's own code, or raise. They stay on the
+ * stack. Scratch memory for `n` slices is at the top. */
+static void gather_values(lua_State *L, struct mp_slice *values, lua_Integer n) {
   for (lua_Integer i = 1; i <= n; i++) {
     lua_geti(L, 3, i);
-    check_field(L, mp_reply_add(reply, name, check_value(L, -1, "res:header")), "res:header", name);
-    lua_pop(L, 1);
+    values[i - 1] = check_value(L, -1, "res:header");
   }
+}
+
+static void set_list(lua_State *L, struct mp_slice name) {
+  lua_Integer n = luaL_len(L, 3);
+  luaL_argcheck(L, n >= 0 && n <= LIST_MOST, 3, "too many values");
+  luaL_checkstack(L, (int)n + 4, "res:header");
+  struct mp_slice *values = lua_newuserdatauv(L, (size_t)n * sizeof *values + 1, 0);
+  gather_values(L, values, n);
+  struct mp_reply *reply = &check_unsent(L, "res:header")->ex->reply;
+  check_field(L, mp_reply_set_all(reply, name, values, (size_t)n), "res:header", name);
 }
 
 static int l_header(lua_State *L) {
@@ -112,7 +123,7 @@ static int l_header(lua_State *L) {
   struct mp_call *call = check_unsent(L, "res:header");
   name = check_slice(L, 2);
   if (lua_istable(L, 3))
-    set_list(L, &call->ex->reply, name);
+    set_list(L, name);
   else if (lua_isnil(L, 3))
     check_field(L, mp_reply_remove(&call->ex->reply, name), "res:header", name);
   else

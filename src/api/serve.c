@@ -129,26 +129,35 @@ static int raise_status(lua_State *L, int status, uint64_t size) {
   return lua_error(L);
 }
 
-static void check_option_names(lua_State *L) {
-  lua_pushnil(L); /* stack: res path options key */
-  while (lua_next(L, 3)) {
-    static const char *const names[] = {"root", "type", "download", "max_age", NULL};
-    const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-    int i = 0;
-    while (names[i] && strcmp(names[i], key) != 0) i++;
-    if (!names[i]) luaL_error(L, "res:file: unknown option \"%s\" (there are root, type, download, max_age)", key);
-    lua_pop(L, 1);
-  }
+/* The options' names are upvalues 1 … of l_file. */
+enum { O_ROOT = 1, O_TYPE, O_DOWNLOAD, O_MAX_AGE, N_OPTIONS = O_MAX_AGE };
+static const char *const option_names[] = {"root", "type", "download", "max_age"};
+
+/* Their values are put there, nil where there is none; so they stay for as long as they are borrowed. */
+enum { RES = 1, PATH, OPTIONS, VALUES };
+
+static int option_at(lua_State *L, int key) {
+  for (int i = O_ROOT; i <= N_OPTIONS; i++)
+    if (lua_rawequal(L, key, lua_upvalueindex(i))) return i;
+  const char *name = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : "?";
+  return luaL_error(L, "res:file: unknown option \"%s\" (there are root, type, download, max_age)", name);
 }
 
-/* A string of the options, pushed so that it stays; at is NULL where there is none. */
-static struct mp_slice string_option(lua_State *L, const char *name) {
+static void gather_options(lua_State *L) {
+  lua_settop(L, VALUES - 1 + N_OPTIONS);
+  if (lua_isnil(L, OPTIONS)) return;
+  lua_pushnil(L); /* stack: res path options values… key */
+  while (lua_next(L, OPTIONS)) lua_replace(L, VALUES - 1 + option_at(L, -2));
+}
+
+/* at is NULL where there is none. */
+static struct mp_slice string_option(lua_State *L, int option) {
+  int index = VALUES - 1 + option;
   struct mp_slice s = {NULL, 0};
-  int type = lua_getfield(L, 3, name);
-  if (type == LUA_TSTRING)
-    s.at = lua_tolstring(L, -1, &s.len);
-  else if (type != LUA_TNIL)
-    luaL_error(L, "res:file: %s must be a string, got %s", name, luaL_typename(L, -1));
+  if (lua_type(L, index) == LUA_TSTRING)
+    s.at = lua_tolstring(L, index, &s.len);
+  else if (!lua_isnil(L, index))
+    luaL_error(L, "res:file: %s must be a string, got %s", option_names[option - 1], luaL_typename(L, index));
   return s;
 }
 
@@ -160,17 +169,17 @@ static struct mp_slice last_name(struct mp_slice path) {
 
 /* true: under its own name. */
 static struct mp_slice download_option(lua_State *L, struct mp_slice path) {
-  int type = lua_getfield(L, 3, "download");
-  if (type == LUA_TBOOLEAN) return lua_toboolean(L, -1) ? last_name(path) : mp_slice(NULL, 0);
-  lua_pop(L, 1);
-  return string_option(L, "download");
+  int index = VALUES - 1 + O_DOWNLOAD;
+  if (lua_isboolean(L, index)) return lua_toboolean(L, index) ? last_name(path) : mp_slice(NULL, 0);
+  return string_option(L, O_DOWNLOAD);
 }
 
 static int64_t max_age_option(lua_State *L) {
-  if (lua_getfield(L, 3, "max_age") == LUA_TNIL) return -1;
-  lua_Number s = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : -1;
+  int index = VALUES - 1 + O_MAX_AGE;
+  if (lua_isnil(L, index)) return -1;
+  lua_Number s = lua_isnumber(L, index) ? lua_tonumber(L, index) : -1;
   if (!(s >= 0 && s <= 1e10))
-    luaL_error(L, "res:file: max_age must be a number of seconds, got %s", luaL_tolstring(L, -1, NULL));
+    luaL_error(L, "res:file: max_age must be a number of seconds, got %s", luaL_tolstring(L, index, NULL));
   return (int64_t)s;
 }
 
@@ -178,19 +187,13 @@ static void check_no_nul(lua_State *L, struct mp_slice s, const char *name) {
   if (s.at && memchr(s.at, '\0', s.len)) luaL_error(L, "res:file: %s holds a NUL", name);
 }
 
-/* Leaves what it borrows on the stack. */
 static void read_options(lua_State *L, struct mp_slice path, struct mp_files_ask *ask, struct mp_static_options *o) {
-  *ask = (struct mp_files_ask){.path = path.at};
-  *o = (struct mp_static_options){.max_age_s = -1};
-  if (lua_isnil(L, 3)) return;
-  check_option_names(L);
-  struct mp_slice root = string_option(L, "root");
+  struct mp_slice root = string_option(L, O_ROOT);
   check_no_nul(L, root, "root");
-  ask->root = root.at;
-  o->type = string_option(L, "type");
+  *ask = (struct mp_files_ask){.path = path.at, .root = root.at};
+  *o = (struct mp_static_options){
+      .type = string_option(L, O_TYPE), .download = download_option(L, path), .max_age_s = max_age_option(L)};
   if (o->type.at && !mp_is_value(o->type)) luaL_error(L, "res:file: type is no value for a field");
-  o->download = download_option(L, path);
-  o->max_age_s = max_age_option(L);
 }
 
 /* stack: res path … */
@@ -238,8 +241,8 @@ static int l_file(lua_State *L) {
   struct mp_asset *asset = NULL;
   struct mp_slice path;
   path.at = luaL_checklstring(L, 2, &path.len);
-  if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 3);
+  if (!lua_isnoneornil(L, OPTIONS)) luaL_checktype(L, OPTIONS, LUA_TTABLE);
+  gather_options(L);
   read_options(L, path, &ask, &options);
   if (call->gone) return push_closed(L);
   if (!mp_static_is_straight(path)) return raise_status(L, 404, 0);
@@ -254,7 +257,7 @@ static int l_file(lua_State *L) {
  * string is a path of its own, decoded. `index`: the file of a folder, or false. Returns nothing once it has answered;
  * else the status to answer with, and headers for it. */
 
-enum { RES = 1, FOLDER, WHICH, INDEX, MAX_AGE, DOTFILES, PATH };
+enum { FOLDER = 2, WHICH, INDEX, MAX_AGE, DOTFILES, FOUND };
 
 /* "/a/b/c" without its first `n` segments: "c" for 2; empty where nothing follows them, not even a "/". */
 static struct mp_slice behind_segments(struct mp_slice path, lua_Integer n, bool *slash) {
@@ -282,9 +285,9 @@ static int redirect(lua_State *L, struct mp_call *call) {
   return 0;
 }
 
-/* stack: … path (at PATH) */
+/* stack: … path (at FOUND) */
 static int folder_found(lua_State *L, struct mp_call *call, int err, struct mp_asset *asset) {
-  const char *path = lua_tostring(L, PATH);
+  const char *path = lua_tostring(L, FOUND);
   uint64_t size = 0;
   if (err == -EISDIR && lua_isnumber(L, WHICH) && lua_toboolean(L, INDEX)) return redirect(L, call);
   struct mp_static_options options = {.max_age_s = lua_tointeger(L, MAX_AGE)};
@@ -327,7 +330,7 @@ static int l_serve_file(lua_State *L) {
   if (call->gone) return 0;
   struct mp_files_ask ask = {.root = luaL_checkstring(L, FOLDER), .siblings = true};
   int err = push_path(L, call);
-  ask.path = lua_tostring(L, PATH);
+  ask.path = lua_tostring(L, FOUND);
   if (err == 0) err = mp_files_get(&call->ex->server->files, &ask, &asset);
   if (err == -EAGAIN) return find_slowly(L, &call->ex->server->files, &ask, "static", after_serve);
   return folder_found(L, call, err, asset);
@@ -346,7 +349,8 @@ void mp_serve_open(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_pop(L, 1);
   lua_getfield(L, -1, "response"); /* stack: core methods */
-  lua_pushcfunction(L, l_file);
+  for (int i = 0; i < N_OPTIONS; i++) lua_pushstring(L, option_names[i]);
+  lua_pushcclosure(L, l_file, N_OPTIONS);
   lua_setfield(L, -2, "file");
   lua_pop(L, 1);
   lua_pushcfunction(L, l_serve_file);

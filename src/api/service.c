@@ -127,6 +127,7 @@ static int l_call(lua_State *L) {
     return luaL_error(L, "call: the name of a function is wanted, not %s", luaL_typename(L, 2));
   struct mp_job *job = mp_job_push(L, &s->crew);
   job->max_memory = s->max_memory;
+  words.carrier = &job->carrier;
   mp_transfer_pack(L, 2, top - 1, &words, &job->in);
   if (s->down) mp_job_fail(job, s->why ? s->why : "the service is down");
   return mp_job_start(L, top + 1, mp_api_scope(L));

@@ -1,7 +1,7 @@
 #include "api/api.h"
 #include "api/job.h"
 #include "api/process.h"
-#include "api/trial.h"
+#include "sched/claim.h"
 #include "sched/trace.h"
 #include <math.h>
 #include <time.h>
@@ -49,7 +49,7 @@ static int l_spawn(lua_State *L) {
 
 static int l_background(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
-  mp_spawn_task(L, 1, &mp_site_running(L)->scope, "background");
+  mp_spawn_task(L, 1, mp_api_background(L), "background");
   return 1;
 }
 
@@ -58,7 +58,10 @@ static int l_background(lua_State *L) {
 static int l_wait(lua_State *L) {
   double timeout_s = mp_check_timeout(L, 2);
   luaL_checkany(L, 1);
-  return mp_wait_for(L, 1, timeout_s);
+  const struct mp_source_ops *source = mp_source_at(L, 1);
+  if (!source) return mp_wait_for(L, 1, timeout_s);
+  lua_settop(L, 1);
+  return source->wait(L, timeout_s);
 }
 
 static int after_sleep(lua_State *L, int status, lua_KContext ctx) {
@@ -136,8 +139,8 @@ static int l_stats(lua_State *L) {
                 {"in_flight", api->n_calls},
                 {"tasks", api->sched.n_tasks},
                 {"task_errors", (lua_Integer)api->sched.n_errors},
-                {"processes", api->n_processes},
-                {"processes_queued", api->n_queued},
+                {"processes", api->places.n_taken},
+                {"processes_queued", api->places.n_waiting},
                 {"offloads", offloads.running},
                 {"offloads_queued", offloads.queued},
                 {"threads_stuck", offloads.left_behind}};

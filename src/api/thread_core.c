@@ -1,5 +1,5 @@
+#include "api/channel_far.h"
 #include "api/job.h"
-#include "api/transfer.h"
 #include <errno.h>
 #include <math.h>
 
@@ -18,7 +18,7 @@ static void check_going_on(lua_State *L, struct mp_job *job) {
 /* core.ask(what, …): has the job's task call moonpool.served[what](…), gives what that gives, raises what it raises. */
 static int l_ask(lua_State *L) {
   struct mp_job *job = mp_lua_thread_job(L);
-  struct mp_transfer_words words = {.what = luaL_checkstring(L, 1), .item = "argument"};
+  struct mp_transfer_words words = {.what = luaL_checkstring(L, 1), .item = "argument", .carrier = &job->far_carrier};
   check_going_on(L, job);
   mp_buf_reset(&job->ask, 4096);
   mp_transfer_pack(L, 1, lua_gettop(L), &words, &job->ask);
@@ -27,7 +27,7 @@ static int l_ask(lua_State *L) {
   mp_list_init(&job->asked.node);
   if (!mp_threads_post(job->work.threads, &job->asked)) raise_cancelled(L);
   if (mp_work_wait(&job->work, &job->answered, -1) < 0) raise_cancelled(L);
-  int n = mp_transfer_unpack(L, mp_buf_slice(&job->answer));
+  int n = mp_transfer_unpack(L, mp_buf_slice(&job->answer), &job->far_carrier);
   return job->answer_is_error ? lua_error(L) : n;
 }
 
@@ -56,4 +56,5 @@ void mp_thread_core_open(lua_State *L) {
                                        {"time", mp_l_time}, {"running", l_running}, {"yieldable", l_yieldable},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
+  mp_far_open(L);
 }

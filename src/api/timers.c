@@ -5,6 +5,7 @@
  * little after the next firing was due, so that one of them goes on when the holder has died or left. */
 #include "api/api.h"
 #include "base/commons.h"
+#include "sched/claim.h"
 #include <errno.h>
 #include <math.h>
 
@@ -17,13 +18,15 @@ struct timer {
   struct mp_timer timer;
   struct mp_member member; /* of the worker's scope, as long as it may fire */
   struct mp_scope scope;   /* of the firing that runs */
-  struct mp_member firing; /* of the worker's scope, as long as that scope is not over */
+  struct mp_member firing; /* of the worker's scope or what requests have begun, as long as `scope` is not over */
+  struct mp_line waiting;  /* for its next firing to be over */
   struct mp_api *api;      /* borrowed */
   struct mp_site *site;    /* borrowed while it may fire or a firing runs: whose timer it is */
   uint64_t period_ms;      /* 0: it fires once */
   uint64_t due_ms;         /* of the next firing, or of the one that runs */
   bool of_request;         /* made by a request, which may wait for it */
   bool ended, runs;
+  bool fired;   /* and was over, at least once */
   bool of_pool; /* the lease says who fires */
   bool holds;   /* we do */
   bool complained;
@@ -53,7 +56,9 @@ static void end_timer(struct timer *t) {
   t->ended = true;
   mp_timer_stop(&t->timer);
   mp_scope_leave(&t->member);
-  if (!t->runs) let_go(t);
+  if (t->runs) return; /* whoever waits for it, waits for that */
+  mp_line_dismiss(&t->waiting);
+  let_go(t);
 }
 
 static void cancel_member(struct mp_member *member) {
@@ -78,6 +83,8 @@ static void on_firing_over(struct mp_scope *scope) {
   struct timer *t = MP_CONTAINER(scope, struct timer, scope);
   mp_report_failed(scope);
   t->runs = false;
+  t->fired = true;
+  while (mp_line_next(&t->waiting)) continue;
   mp_scope_leave(&t->firing);
   if (t->ended)
     let_go(t);
@@ -116,9 +123,9 @@ static void on_function_end(struct mp_task *task, enum mp_outcome outcome, int n
 static void fire(struct timer *t) {
   struct mp_api *api = t->api;
   mp_scope_init(&t->scope, on_firing_over);
-  t->scope.parent = &t->site->scope;
+  t->scope.parent = t->of_request ? &api->begun : &api->scope;
   t->runs = true;
-  mp_scope_join(&t->site->scope, &t->firing);
+  mp_scope_join(t->scope.parent, &t->firing);
   struct mp_task *task = mp_task_new(&api->sched, &t->scope);
   if (!task) {
     mp_log(api->log, MP_LOG_ERROR, "app", "timer error: not enough memory");
@@ -185,17 +192,69 @@ static void on_fire(struct mp_timer *timer) {
   fire(t);
 }
 
+/* ---- being waited for ---- */
+
+static int push_fired(lua_State *L, enum mp_turn_state state) {
+  if (state == MP_TURN_CALLED) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  if (state != MP_TURN_DISMISSED) return mp_push_timeout(L);
+  lua_pushnil(L);
+  lua_pushliteral(L, "closed");
+  lua_pushliteral(L, "closed");
+  return 3;
+}
+
+/* One that fires once has been waited for whenever it has; others are waited for from now on. */
+static enum mp_turn_state take(lua_State *L, int index, void **item) {
+  const struct timer *t = lua_touserdata(L, index);
+  *item = NULL;
+  if (t->runs || !t->ended) return MP_TURN_WAITING;
+  return t->fired && t->period_ms == 0 ? MP_TURN_CALLED : MP_TURN_DISMISSED;
+}
+
+static int after_wait(lua_State *L, int status, lua_KContext turn) {
+  void *item;
+  (void)status;
+  return push_fired(L, mp_turn_over(L, (struct mp_turn *)turn, "wait", &item));
+}
+
+static int wait_alone(lua_State *L, double timeout_s) {
+  struct timer *t = luaL_checkudata(L, 1, TIMER_NAME);
+  void *item;
+  enum mp_turn_state state = take(L, 1, &item);
+  if (state != MP_TURN_WAITING) return push_fired(L, state);
+  if (timeout_s == 0) return mp_push_timeout(L);
+  mp_wait_check(L, "wait");
+  struct mp_turn *turn = mp_line_join(&t->waiting, mp_sched_of(L)->current, NULL);
+  if (!turn) return luaL_error(L, "wait: not enough memory");
+  return mp_turn_park(L, turn, timeout_s, after_wait);
+}
+
+static struct mp_line *line_of(void *source) {
+  return &((struct timer *)source)->waiting;
+}
+
+static int push_claimed(lua_State *L, int index, struct mp_claim *claim, enum mp_turn_state state) {
+  (void)index, (void)claim;
+  return push_fired(L, state);
+}
+
+static const struct mp_source_ops source_ops = {
+    .kind = "timer", .wait = wait_alone, .line = line_of, .take = take, .push = push_claimed};
+
 /* ---- making ---- */
 
 static struct timer *new_timer(lua_State *L, const char *what) {
   struct timer *t = lua_newuserdatauv(L, sizeof *t, USER_VALUES);
   memset(t, 0, sizeof *t);
   t->api = mp_api_of(L);
-  t->site = mp_site_running(L);
-  t->of_request = mp_call_of_scope(t->api, mp_api_scope(L)) != NULL;
+  t->of_request = mp_api_background(L) == &t->api->begun;
   t->ended = true; /* until it is started */
   mp_list_init(&t->member.node);
   mp_list_init(&t->firing.node);
+  mp_line_init(&t->waiting, NULL);
   t->member.cancel = cancel_member;
   t->firing.cancel = cancel_firing;
   luaL_setmetatable(L, TIMER_NAME);
@@ -317,6 +376,7 @@ static int l_gc(lua_State *L) {
   give_lease(t);
   mp_timer_deinit(&t->timer); /* started only when the state itself closes */
   mp_list_unlink(&t->member.node);
+  mp_line_deinit(&t->waiting);
   return 0;
 }
 
@@ -325,6 +385,7 @@ void mp_timers_open(lua_State *L) {
   static const luaL_Reg methods[] = {{"cancel", l_cancel}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__close", l_cancel}, {"__gc", l_gc}, {"__tostring", l_tostring}, {NULL, NULL}};
   luaL_newmetatable(L, TIMER_NAME);
+  mp_source_mark(L, &source_ops);
   luaL_setfuncs(L, meta, 0);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");

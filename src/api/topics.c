@@ -22,7 +22,7 @@ struct mp_topics {
   struct mp_bell bell;
   struct mp_list subs;       /* struct sub */
   struct mp_list *next;      /* of subs: whom the message under way goes to next */
-  struct mp_list dead;       /* struct sub: collected; they leave their scopes at the end of this turn */
+  struct mp_list dead;       /* struct sub: they have ended */
   struct mp_buf inbox;       /* owned: read from the ring, and not given to everybody yet */
   struct mp_line publishers; /* struct post: they wait for room */
   struct mp_timer again;
@@ -30,10 +30,10 @@ struct mp_topics {
   bool attends, has_bell, pumps;
 };
 
-/* One subscription. Freed once it has ended, and has left its scope. */
+/* One subscription. */
 struct sub {
   struct mp_channel_feed feed;
-  struct mp_channel *channel; /* borrowed; its object is in the weak table under this address; NULL: collected */
+  struct mp_channel *channel; /* borrowed; its object is in the weak table under this address; NULL: it has ended */
   struct mp_list node;        /* of topics->subs, or of topics->dead */
   struct mp_member member;    /* of the scope that it was made in */
   struct mp_topics *topics;   /* borrowed */
@@ -62,11 +62,19 @@ static void detach(struct sub *sub) {
   if (mp_list_empty(&t->subs)) stand_down(t);
 }
 
+/* It is freed at the end of this turn, so that whoever walks about here never stands on one that is gone. */
+static void retire(struct sub *sub) {
+  struct mp_topics *t = sub->topics;
+  detach(sub);
+  sub->channel = NULL;
+  mp_list_append(&t->dead, &sub->node);
+  mp_loop_post(t->api->loop, &t->soon);
+}
+
 static void end_sub(struct sub *sub, const char *why, const char *code) {
   if (sub->channel) mp_channel_end(sub->channel, why, code);
-  detach(sub);
+  retire(sub);
   mp_scope_leave(&sub->member);
-  free(sub);
 }
 
 static void on_scope_end(struct mp_member *member) {
@@ -76,23 +84,16 @@ static void on_scope_end(struct mp_member *member) {
 /* A scope may come to its end by its last member's leaving, and that is nothing for the collector to set off. */
 static void on_ended(struct mp_channel_feed *feed, bool collected) {
   struct sub *sub = MP_CONTAINER(feed, struct sub, feed);
-  struct mp_topics *t = sub->topics;
-  detach(sub);
-  if (collected) {
-    sub->channel = NULL;
-    mp_list_append(&t->dead, &sub->node);
-    mp_loop_post(t->api->loop, &t->soon);
-    return;
-  }
-  mp_scope_leave(&sub->member);
-  free(sub);
+  retire(sub);
+  if (!collected) mp_scope_leave(&sub->member);
 }
 
 static void bury(struct mp_topics *t) {
-  struct mp_list *node;
-  while ((node = mp_list_pop(&t->dead))) {
+  MP_LIST_EACH(node, &t->dead) mp_scope_leave(&MP_CONTAINER(node, struct sub, node)->member);
+  MP_LIST_EACH(node, &t->dead) {
     struct sub *sub = MP_CONTAINER(node, struct sub, node);
-    mp_scope_leave(&sub->member);
+    if (sub->member.scope) continue; /* it has come meanwhile */
+    mp_list_unlink(node);
     free(sub);
   }
 }
@@ -129,7 +130,7 @@ static int p_give(lua_State *L) {
   if (mp_transfer_is_text(mp_ring_value(m), &text))
     lua_pushlstring(L, text.at, text.len);
   else
-    mp_transfer_unpack(L, mp_ring_value(m));
+    mp_transfer_unpack(L, mp_ring_value(m), NULL);
   mp_channel_put(L);
   return 0;
 }
@@ -333,9 +334,9 @@ static void on_bell_closed(struct mp_bell *bell) {
 
 /* Their scopes are over, or will never be. */
 static void drop_all(struct mp_list *subs) {
-  struct mp_list *node;
-  while ((node = mp_list_pop(subs))) {
+  MP_LIST_EACH(node, subs) {
     struct sub *sub = MP_CONTAINER(node, struct sub, node);
+    mp_list_unlink(node);
     mp_list_unlink(&sub->member.node);
     if (sub->channel) mp_channel_end(sub->channel, "closed", "closed");
     free(sub);

@@ -5,6 +5,7 @@
  * Lua functions cross with their upvalues, copied; two functions that share a variable share the copy.
  * What both states have of their own crosses by name: modules (what require gives), the functions of Lua's libraries,
  * of moonpool and of modules written in C.
+ * Channels cross by a carrier, who knows them by number.
  * All else is refused, and so is nesting beyond MP_TRANSFER_DEPTH. The bytes hold addresses of nothing. */
 #ifndef MP_API_TRANSFER_H
 #define MP_API_TRANSFER_H
@@ -14,12 +15,21 @@
 
 enum { MP_TRANSFER_DEPTH = 1000 }; /* tables and functions within each other */
 
+/* How channels cross: each has a number in both states. All that crosses for one job goes through one carrier. */
+struct mp_carrier {
+  /* Is the userdata at `index` a channel? Then its number, and whoever carries holds on to it. May raise. */
+  bool (*take)(lua_State *L, int index, uint64_t *number, void *ctx);
+  void (*give)(lua_State *L, uint64_t number, void *ctx); /* pushes it; may raise */
+  void *ctx;                                              /* borrowed */
+};
+
 /* How a refusal names things: `offload: upvalue 'x' of argument 2 is a userdata; only nil, ... cross`. */
 struct mp_transfer_words {
-  const char *what; /* "offload" */
-  const char *item; /* "argument": followed by the number */
-  int number;       /* of the first; 0: that one is called `name` */
-  const char *name; /* of what has no number; all without `item` */
+  const char *what;                 /* "offload" */
+  const char *item;                 /* "argument": followed by the number */
+  int number;                       /* of the first; 0: that one is called `name` */
+  const char *name;                 /* of what has no number; all without `item` */
+  const struct mp_carrier *carrier; /* borrowed; NULL: channels do not cross */
 };
 
 /* Appends `n` values from stack place `first` on. Raises what it refuses, and for want of memory; `out` then holds
@@ -30,8 +40,9 @@ void mp_transfer_pack(lua_State *L, int first, int n, const struct mp_transfer_w
  * says so. */
 void mp_transfer_pack_error(lua_State *L, int index, struct mp_buf *out);
 
-/* Pushes the values, returns how many. May raise: memory, a module that cannot be required. */
-int mp_transfer_unpack(lua_State *L, struct mp_slice bytes);
+/* Pushes the values, returns how many. May raise: memory, a module that cannot be required. `carrier`: NULL where no
+ * channel was taken. */
+int mp_transfer_unpack(lua_State *L, struct mp_slice bytes, const struct mp_carrier *carrier);
 
 /* One string, as if packed: 0 or -ENOMEM. And back: false if it is anything else. `text` is borrowed from the bytes. */
 int mp_transfer_put_text(struct mp_buf *out, struct mp_slice text);
@@ -56,6 +67,7 @@ enum mp_transfer_tag {
   MP_TAG_NAMED = 'N',    /* known to both sides by this name */
   MP_TAG_NULL = '0',
   MP_TAG_CANCELLED = 'c',
+  MP_TAG_CHANNEL = 'C', /* its number */
   MP_TAG_END = 'e'
 };
 enum mp_transfer_table { MP_TABLE_PLAIN, MP_TABLE_ARRAY, MP_TABLE_RESULT };

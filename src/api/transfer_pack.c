@@ -288,6 +288,15 @@ static void pack_nested(struct packing *p, int index, const struct place *place)
     pack_function(p, index, place);
 }
 
+static bool put_channel(struct packing *p, int index) {
+  const struct mp_carrier *carrier = p->words->carrier;
+  uint64_t number;
+  if (!carrier || !carrier->take(p->L, index, &number, carrier->ctx)) return false;
+  put_tag(p, MP_TAG_CHANNEL);
+  put(p, &number, sizeof number);
+  return true;
+}
+
 /* `index` is absolute. */
 static void pack_value(struct packing *p, int index, const struct place *place) {
   lua_State *L = p->L;
@@ -318,7 +327,7 @@ static void pack_value(struct packing *p, int index, const struct place *place) 
       put_tag(p, MP_TAG_CANCELLED);
       return;
     }
-    if (put_named(p, index)) return;
+    if (put_channel(p, index) || put_named(p, index)) return;
     break;
   default:
     break;

@@ -13,6 +13,7 @@ struct unpacking {
   const char *at, *end; /* borrowed */
   int seen;             /* stack place: number -> table or function */
   lua_Integer n_numbered;
+  const struct mp_carrier *carrier; /* borrowed; NULL: there are no channels in the bytes */
 };
 
 static void unpack_value(struct unpacking *u, char tag);
@@ -153,6 +154,13 @@ static void unpack_string(struct unpacking *u) {
   lua_pushlstring(u->L, s.at, s.len);
 }
 
+static void unpack_channel(struct unpacking *u) {
+  uint64_t number;
+  take(u, &number, sizeof number);
+  MP_CHECK(u->carrier);
+  u->carrier->give(u->L, number, u->carrier->ctx);
+}
+
 static void unpack_value(struct unpacking *u, char tag) {
   lua_State *L = u->L;
   luaL_checkstack(L, 8, "deeply nested values");
@@ -191,6 +199,9 @@ static void unpack_value(struct unpacking *u, char tag) {
   case MP_TAG_CANCELLED:
     mp_push_cancelled(L);
     return;
+  case MP_TAG_CHANNEL:
+    unpack_channel(u);
+    return;
   case MP_TAG_SHARED:
   case MP_TAG_END:
     break;
@@ -198,8 +209,8 @@ static void unpack_value(struct unpacking *u, char tag) {
   MP_CHECK(!"a tag that nobody writes");
 }
 
-int mp_transfer_unpack(lua_State *L, struct mp_slice bytes) {
-  struct unpacking u = {.L = L, .at = bytes.at, .end = bytes.at + bytes.len};
+int mp_transfer_unpack(lua_State *L, struct mp_slice bytes, const struct mp_carrier *carrier) {
+  struct unpacking u = {.L = L, .at = bytes.at, .end = bytes.at + bytes.len, .carrier = carrier};
   int n = (int)take_size(&u);
   luaL_checkstack(L, n + 8, "too many values");
   lua_newtable(L);

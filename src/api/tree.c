@@ -30,13 +30,6 @@ struct mp_tree_node {
 
 /* ---- literals ---- */
 
-/* FNV-1a; who sends paths does not choose what stands in the tree. */
-static uint32_t hash_of(struct mp_slice s) {
-  uint32_t hash = 2166136261u;
-  for (size_t i = 0; i < s.len; i++) hash = (hash ^ (unsigned char)s.at[i]) * 16777619u;
-  return hash;
-}
-
 /* Where it stands, or the empty place where it would. */
 static struct edge *place_of(const struct mp_tree_node *node, struct mp_slice text, uint32_t hash) {
   for (uint32_t i = hash;; i++) {
@@ -46,7 +39,7 @@ static struct edge *place_of(const struct mp_tree_node *node, struct mp_slice te
 }
 
 static const struct mp_tree_node *literal_child(const struct mp_tree_node *node, struct mp_slice text) {
-  return node->n ? place_of(node, text, hash_of(text))->to : NULL;
+  return node->n ? place_of(node, text, mp_slice_hash(text))->to : NULL;
 }
 
 static bool grow(struct mp_tree_node *node) {
@@ -65,7 +58,7 @@ static bool grow(struct mp_tree_node *node) {
 }
 
 static struct mp_tree_node *make_literal(struct mp_tree_node *node, struct mp_slice text) {
-  uint32_t hash = hash_of(text);
+  uint32_t hash = mp_slice_hash(text);
   if (!grow(node)) return NULL;
   struct edge *edge = place_of(node, text, hash);
   if (edge->to) return edge->to;

@@ -15,9 +15,8 @@ static void slide(struct mp_buf *b) {
   b->end = (uint32_t)len;
 }
 
-char *mp_buf_room(struct mp_buf *b, size_t n) {
+char *mp_buf_make_room(struct mp_buf *b, size_t n) {
   size_t len = mp_buf_len(b), cap = b->cap ? b->cap : SMALLEST;
-  if (n <= b->cap - b->end && b->mem) return b->mem + b->end;
   if (n > UINT32_MAX - len) return NULL;
   if (b->mem && len + n <= b->cap && b->start >= b->cap / 2) {
     slide(b);

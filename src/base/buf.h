@@ -25,9 +25,14 @@ static inline struct mp_slice mp_buf_slice(const struct mp_buf *b) {
   return mp_slice(b->mem + b->start, mp_buf_len(b));
 }
 
+/* The same as mp_buf_room, where the memory at hand does not do as it is. */
+char *mp_buf_make_room(struct mp_buf *b, size_t n);
+
 /* Room for n more bytes at the returned place; NULL: out of memory (or past 4 GiB), nothing has changed.
  * What is written there counts only after mp_buf_grew. */
-char *mp_buf_room(struct mp_buf *b, size_t n);
+static inline char *mp_buf_room(struct mp_buf *b, size_t n) {
+  return b->mem && n <= b->cap - b->end ? b->mem + b->end : mp_buf_make_room(b, n);
+}
 
 static inline void mp_buf_grew(struct mp_buf *b, size_t n) {
   b->end += (uint32_t)n;

@@ -60,7 +60,7 @@ static int map(struct mp_commons *commons, int memory, unsigned seats, uint64_t 
 static int fill(struct mp_commons *commons, int memory, uint64_t store_size, unsigned seats) {
   *commons = (struct mp_commons){.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   int err = commons->bell < 0 ? -errno : map(commons, memory, seats, store_size);
-  if (err == 0) err = format(commons, seats);
+  if (err == 0 && commons->map) err = format(commons, seats);
   if (err < 0) mp_commons_close(commons);
   return err;
 }

@@ -11,6 +11,7 @@ void mp_config_free(struct mp_config *config) {
                            config->pid_file,
                            config->access_log,
                            config->error_log,
+                           config->access_log_format,
                            config->lua_dir,
                            config->trusted_proxies,
                            config->control_socket,

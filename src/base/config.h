@@ -24,6 +24,7 @@ struct mp_config {
   char *user, *group, *umask, *chdir, *pid_file; /* owned; NULL: not set */
   bool no_new_privs;
   char *access_log, *error_log; /* owned; NULL: off; "-": stderr */
+  char *access_log_format;      /* owned; NULL: combined */
   enum mp_log_level log_level;
   bool log_json;
   double slow_callback, slow_request;

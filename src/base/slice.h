@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 struct mp_slice {
@@ -20,6 +21,9 @@ static inline struct mp_slice mp_slice(const char *at, size_t len) {
 static inline bool mp_slice_is(struct mp_slice a, struct mp_slice b) {
   return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
+
+/* For maps whose keys no stranger chooses: it has no secret. */
+uint32_t mp_slice_hash(struct mp_slice s);
 
 /* ASCII only, as field names and most tokens of HTTP compare (RFC 9110 5.1). */
 bool mp_slice_is_nocase(struct mp_slice a, struct mp_slice b);

@@ -1,4 +1,5 @@
 #include "cli/options.h"
+#include "worker/atoms.h"
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
@@ -12,7 +13,7 @@
 /* A row a line, long as it may be: a table reads by its columns. */
 /* clang-format off */
 const struct mp_option mp_option_table[] = {
-  {"listen", MP_OPTION_LIST, AT(listen), "127.0.0.1:8080", "ADDRESS", "HOST:PORT, :PORT, [::1]:PORT, unix:PATH, fd:N or fd:NAME; may be repeated", .common = true},
+  {"listen", MP_OPTION_LIST, AT(listen), "127.0.0.1:8080", "ADDRESS", "HOST:PORT, :PORT, [::1]:PORT, unix:PATH[?mode=660&group=NAME], unix:@NAME, fd:N or fd:NAME; may be repeated", .common = true},
   {"backlog", MP_OPTION_COUNT, AT(backlog), "1024", "N", "connections that may wait to be accepted", .least = 1, .most = 65535},
   {"max-connections", MP_OPTION_COUNT, AT(max_connections), "10000", "N", "connections of one worker", .least = 1},
   {"workers", MP_OPTION_CORES, AT(workers), "auto", "N|auto", "worker processes; auto: one a core", .least = 1, .most = 256, .common = true},
@@ -46,6 +47,7 @@ const struct mp_option mp_option_table[] = {
   {"pid", MP_OPTION_TEXT, AT(pid_file), NULL, "FILE", "the master writes its process number here", .common = true},
   {"no-new-privs", MP_OPTION_SWITCH, AT(no_new_privs), "off", NULL, "set-uid programs gain nothing (on with --user)", .idle = false},
   {"access-log", MP_OPTION_TEXT, AT(access_log), NULL, "FILE|-", "a line for each request", .idle = false},
+  {"access-log-format", MP_OPTION_ATOMS, AT(access_log_format), NULL, "FORMAT", "lines of it, with Gunicorn's atoms", .idle = false},
   {"error-log", MP_OPTION_TEXT, AT(error_log), "-", "FILE|-", "where the log goes; -: stderr", .idle = false},
   {"log-level", MP_OPTION_LEVEL, AT(log_level), "info", "LEVEL", "debug, info, warn or error", .common = true},
   {"log-format", MP_OPTION_FORMAT, AT(log_json), "text", "FORMAT", "text or json", .idle = false},
@@ -55,9 +57,9 @@ const struct mp_option mp_option_table[] = {
   {"proxy-protocol", MP_OPTION_SWITCH, AT(proxy_protocol), "off", NULL, "connections begin with a PROXY line", .idle = false},
   {"server-header", MP_OPTION_SWITCH, AT(server_header), "on", NULL, "answers carry a Server field", .idle = false},
   {"compress", MP_OPTION_SWITCH, AT(compress), "on", NULL, "compress text for clients that take it", .idle = false},
-  {"control-socket", MP_OPTION_TEXT, AT(control_socket), NULL, "PATH", "where `moonpool ctl` reaches the master", .idle = true},
-  {"metrics-listen", MP_OPTION_TEXT, AT(metrics_listen), NULL, "ADDRESS", "serve /metrics there", .idle = true},
-  {"health", MP_OPTION_TEXT, AT(health), NULL, "PATH", "answer health checks at this path", .idle = true},
+  {"control-socket", MP_OPTION_TEXT, AT(control_socket), "auto", "PATH|auto", "where `moonpool ctl` reaches the master; off: nowhere", .idle = false},
+  {"metrics-listen", MP_OPTION_TEXT, AT(metrics_listen), NULL, "ADDRESS", "serve /metrics there", .idle = false},
+  {"health", MP_OPTION_PATH, AT(health), NULL, "PATH", "answer health checks at this path", .idle = false},
   {"dev", MP_OPTION_SWITCH, AT(dev), "off", NULL, "error pages that show the error", .common = true},
   {"lua", MP_OPTION_TEXT, AT(lua_dir), NULL, "DIR", "Moonpool's own Lua from a folder", .idle = false},
   {0},
@@ -235,6 +237,20 @@ static int read_text(char **to, const char *value) {
   return 0;
 }
 
+static int read_path(char **to, const char *value, char *why) {
+  bool none = !*value || strcmp(value, "off") == 0 || strcmp(value, "none") == 0;
+  if (!none && (*value != '/' || value[strcspn(value, "?# ")]))
+    return complain(why, "a path that begins with / is wanted, not \"%s\"", value);
+  return read_text(to, value);
+}
+
+static int read_atoms(char **to, const char *value, char *why) {
+  struct mp_slice bad;
+  if (strcmp(value, "combined") == 0) return read_text(to, "");
+  if (mp_atoms_check(value, &bad) < 0) return complain(why, "\"%.*s\" is no atom", (int)bad.len, bad.at);
+  return read_text(to, value);
+}
+
 static int join_text(char **to, const char *value) {
   char *both = NULL;
   if (!*to || !*value || strcmp(value, "none") == 0) return read_text(to, value);
@@ -290,6 +306,10 @@ static int read_value(struct mp_config *config, const struct mp_option *option, 
     return read_size32(option, field, value, why);
   case MP_OPTION_TEXT:
     return read_text(field, value);
+  case MP_OPTION_PATH:
+    return read_path(field, value, why);
+  case MP_OPTION_ATOMS:
+    return read_atoms(field, value, why);
   case MP_OPTION_COMMAS:
     return join_text(field, value);
   case MP_OPTION_LIST:
@@ -307,7 +327,8 @@ static void forget(struct mp_config *config, const struct mp_option *option) {
   if (option->kind == MP_OPTION_LIST) {
     for (unsigned i = 0; i < config->n_listen; i++) free(config->listen[i]);
     config->n_listen = 0;
-  } else if (option->kind == MP_OPTION_TEXT || option->kind == MP_OPTION_COMMAS) {
+  } else if (option->kind == MP_OPTION_TEXT || option->kind == MP_OPTION_PATH || option->kind == MP_OPTION_ATOMS ||
+             option->kind == MP_OPTION_COMMAS) {
     char **text = field_of(config, option);
     free(*text);
     *text = NULL;

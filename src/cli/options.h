@@ -23,6 +23,8 @@ enum mp_option_kind {
   MP_OPTION_SIZE,    /* uint64_t; K, M and G are binary */
   MP_OPTION_SIZE32,  /* unsigned; likewise */
   MP_OPTION_TEXT,    /* char *; "off" or "none": NULL */
+  MP_OPTION_PATH,    /* char *: the path of a URL, from its "/"; "off" or "none": NULL */
+  MP_OPTION_ATOMS,   /* char *: a format of the access log; "combined": NULL */
   MP_OPTION_COMMAS,  /* char *: a list kept as one text with commas; "none": NULL */
   MP_OPTION_LIST,    /* config->listen and n_listen, the one list of addresses */
   MP_OPTION_LEVEL,   /* enum mp_log_level */

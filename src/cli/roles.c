@@ -3,6 +3,7 @@
 #include "cli/conf.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
+#include "report/report.h"
 #include "worker/worker.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -35,24 +36,32 @@ static int read_listen_fds(struct mp_worker_setup *setup, const char *text) {
   return 0;
 }
 
-static int read_word(struct worker_words *w, const char *word) {
-  const struct {
-    const char *name;
-    int *number;
-  } numbers[] = {{"--slot=", (int *)&w->setup.slot},      {"--seat=", (int *)&w->setup.seat},
-                 {"--control-fd=", &w->setup.control_fd}, {"--generation=", (int *)&w->setup.generation},
-                 {"--death-fd=", &w->setup.death_fd},     {"--shm-fd=", &w->setup.shm_fd},
-                 {"--settings-fd=", &w->settings_fd},     {"--commons-fd=", &w->setup.commons_fd},
-                 {"--bell-fd=", &w->setup.bell_fd}};
+struct number {
+  const char *name; /* "--slot=" */
+  int *number;      /* borrowed: where it goes */
+};
+
+/* The table ends with a NULL name. */
+static int read_named(const struct number *numbers, const char *word) {
   const char *end;
-  if (strncmp(word, "--listen-fds=", 13) == 0) return read_listen_fds(&w->setup, word + 13);
-  for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-    size_t len = strlen(numbers[i].name);
-    if (strncmp(word, numbers[i].name, len) != 0) continue;
-    *numbers[i].number = read_number(word + len, &end);
+  for (; numbers->name; numbers++) {
+    size_t len = strlen(numbers->name);
+    if (strncmp(word, numbers->name, len) != 0) continue;
+    *numbers->number = read_number(word + len, &end);
     return *end ? -EINVAL : 0;
   }
   return -EINVAL;
+}
+
+static int read_word(struct worker_words *w, const char *word) {
+  const struct number numbers[] = {
+      {"--slot=", (int *)&w->setup.slot},      {"--seat=", (int *)&w->setup.seat},
+      {"--control-fd=", &w->setup.control_fd}, {"--generation=", (int *)&w->setup.generation},
+      {"--death-fd=", &w->setup.death_fd},     {"--shm-fd=", &w->setup.shm_fd},
+      {"--settings-fd=", &w->settings_fd},     {"--commons-fd=", &w->setup.commons_fd},
+      {"--bell-fd=", &w->setup.bell_fd},       {NULL, NULL}};
+  if (strncmp(word, "--listen-fds=", 13) == 0) return read_listen_fds(&w->setup, word + 13);
+  return read_named(numbers, word);
 }
 
 /* The words up to "--"; how many there are with it, or -EINVAL. */
@@ -108,6 +117,22 @@ int mp_role_worker(int argc, char **argv) {
   int code = run_worker(&w, argc - used, argv + used, &o);
   mp_options_free(&o);
   return code;
+}
+
+int mp_role_report(int argc, char **argv) {
+  struct mp_log log = {.fd = STDERR_FILENO};
+  struct mp_report_setup setup = {.log = &log, .listen_fd = -1, .death_fd = -1, .shm_fd = -1};
+  int level = MP_LOG_INFO, json = 0;
+  const struct number numbers[] = {
+      {"--listen-fd=", &setup.listen_fd}, {"--death-fd=", &setup.death_fd}, {"--shm-fd=", &setup.shm_fd},
+      {"--log-level=", &level},           {"--log-json=", &json},           {NULL, NULL}};
+  for (int i = 0; i < argc; i++)
+    if (read_named(numbers, argv[i]) < 0) return mp_usage("report: what is %.80s?", argv[i]);
+  if (setup.listen_fd < 0 || setup.death_fd < 0 || setup.shm_fd < 0)
+    return mp_usage("report: a role of moonpool's own processes, started by `moonpool serve`");
+  log.least = (enum mp_log_level)level;
+  log.json = json != 0;
+  return mp_report_run(&setup);
 }
 
 int mp_role_config(int argc, char **argv) {

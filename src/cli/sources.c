@@ -232,6 +232,8 @@ int mp_option_show(const struct mp_config *config, const struct mp_option *optio
   case MP_OPTION_SIZE32:
     return show_size(*(const unsigned *)field, out);
   case MP_OPTION_TEXT:
+  case MP_OPTION_PATH:
+  case MP_OPTION_ATOMS:
   case MP_OPTION_COMMAS:
     return *(char *const *)field ? mp_buf_addf(out, "%s", *(char *const *)field) : 0;
   case MP_OPTION_LIST:

@@ -142,7 +142,7 @@ static int read_settings(struct mp_settings *s, const struct mp_inheritance *inh
 /* A reload: the same words as at the start, the file anew. */
 
 /* What the master looks at once. */
-static const char *const at_start[] = {"pid", "error-log", "shared-memory", "control-socket", "metrics-listen"};
+static const char *const at_start[] = {"pid", "error-log", "shared-memory", "control-socket"};
 enum { N_AT_START = sizeof at_start / sizeof *at_start };
 
 struct serving {

@@ -21,6 +21,12 @@ enum mp_verdict mp_request_line(struct mp_head *head, struct mp_slice line, stru
 /* target.c - uri-host [ ":" port ] (RFC 9110 7.2); an empty host is not one. */
 bool mp_authority_is_valid(struct mp_slice authority);
 
+/* head.c - is it in http-parser's list of methods? */
+bool mp_method_is_known(struct mp_slice method);
+
+/* head.c - of the request before nothing is left but the memory for fields. */
+void mp_head_forget(struct mp_head *head);
+
 /* What was met while the fields were read. */
 struct mp_framing {
   struct mp_slice host, coding, length; /* the last field of each kind */

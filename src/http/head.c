@@ -76,8 +76,7 @@ static enum http_errno read_fields(struct reading *reading, struct mp_slice byte
   return err;
 }
 
-/* Is it in http-parser's list of methods? */
-static bool is_known_method(struct mp_slice method) {
+bool mp_method_is_known(struct mp_slice method) {
   if (mp_slice_is(method, MP_SLICE("GET"))) return true;
   for (int i = 0; i <= HTTP_SOURCE; i++) {
     const char *name = http_method_str((enum http_method)i);
@@ -97,7 +96,7 @@ static enum mp_verdict judge(struct reading *reading, enum http_errno err, struc
   return verdict;
 }
 
-static void forget_request(struct mp_head *head) {
+void mp_head_forget(struct mp_head *head) {
   struct mp_field *fields = head->fields;
   uint16_t cap = head->cap_fields;
   *head = (struct mp_head){.fields = fields, .cap_fields = cap};
@@ -109,11 +108,11 @@ enum mp_verdict mp_head_parse(struct mp_head *head, struct mp_head_scan *scan, c
   if (verdict != MP_DONE) return verdict;
   struct reading reading = {.head = head};
   size_t start = 2 * (size_t)scan->skipped;
-  forget_request(head);
+  mp_head_forget(head);
   verdict = mp_request_line(head, mp_slice(bytes + start, scan->first_end - start), why);
   if (verdict == MP_DONE) {
     size_t fields = scan->first_end + 2; /* behind the request line's CRLF */
-    head->known_method = is_known_method(head->method);
+    head->known_method = mp_method_is_known(head->method);
     verdict = judge(&reading, read_fields(&reading, mp_slice(bytes + fields, scan->at - fields)), why);
   }
   if (verdict == MP_DONE) *used = scan->at;

@@ -82,29 +82,52 @@ static int append_line(struct mp_reply *reply, struct mp_slice name, struct mp_s
   return 0;
 }
 
-static int ask_to_close(struct mp_reply *reply, struct mp_slice value) {
-  if (!mp_slice_is_nocase(value, MP_SLICE("close"))) return -EPERM;
-  reply->keep_alive = false;
-  return 0;
+/* What put would say of it, memory apart; `value` is trimmed, `length` that of a Content-Length. */
+static int may_put(const struct mp_reply *reply, struct mp_slice name, struct mp_slice value, uint64_t *length) {
+  if (reply->head_sent) return -EALREADY;
+  if (!mp_is_token(name) || !mp_is_value(value)) return -EINVAL;
+  switch (kind_of(name)) {
+  case CODING:
+    return -EPERM;
+  case CONNECTION:
+    return mp_slice_is_nocase(value, MP_SLICE("close")) ? 0 : -EPERM;
+  case LENGTH:
+    return mp_decimal(value, length) && *length != MP_LENGTH_UNKNOWN ? 0 : -EINVAL;
+  default:
+    return 0;
+  }
 }
 
 static int put(struct mp_reply *reply, struct mp_slice name, struct mp_slice value, bool replace) {
-  enum kind kind;
   uint64_t length = 0;
-  if (reply->head_sent) return -EALREADY;
   value = mp_slice_trim(value);
-  if (!mp_is_token(name) || !mp_is_value(value)) return -EINVAL;
-  kind = kind_of(name);
-  if (kind == CODING) return -EPERM;
-  if (kind == CONNECTION) return ask_to_close(reply, value);
-  if (kind == LENGTH && !mp_decimal(value, &length)) return -EINVAL;
-  if (length == MP_LENGTH_UNKNOWN) return -EINVAL;
+  int err = may_put(reply, name, value, &length);
+  if (err < 0) return err;
+  enum kind kind = kind_of(name);
+  if (kind == CONNECTION) {
+    reply->keep_alive = false;
+    return 0;
+  }
   if (replace || kind != PLAIN) remove_lines(reply, name);
   if (append_line(reply, name, value) < 0) return -ENOMEM;
   reply->has_date |= kind == DATE;
   reply->has_server |= kind == SERVER;
   if (kind == LENGTH) reply->has_length = true, reply->length = length;
   return 0;
+}
+
+int mp_reply_set_all(struct mp_reply *reply, struct mp_slice name, const struct mp_slice *values, size_t n) {
+  size_t room = 0;
+  uint64_t length;
+  for (size_t i = 0; i < n; i++) {
+    int err = may_put(reply, name, mp_slice_trim(values[i]), &length);
+    if (err < 0) return err;
+    room += name.len + values[i].len + 4;
+  }
+  if (room > 0 && !mp_buf_room(&reply->fields, room)) return -ENOMEM;
+  int err = mp_reply_remove(reply, name);
+  for (size_t i = 0; err == 0 && i < n; i++) err = put(reply, name, values[i], false);
+  return err;
 }
 
 int mp_reply_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice value) {

@@ -39,6 +39,8 @@ void mp_reply_free(struct mp_reply *reply);
  * White space around the value is left out. Content-Length is a number, or -EINVAL; adding it replaces it. */
 int mp_reply_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice value); /* replaces every line of it */
 int mp_reply_add(struct mp_reply *reply, struct mp_slice name, struct mp_slice value);
+/* Replaces every line of it by one for each value: all of them, or none and the error of the first that cannot be. */
+int mp_reply_set_all(struct mp_reply *reply, struct mp_slice name, const struct mp_slice *values, size_t n);
 /* A whole line, with its CRLF, that is known to be right and none of framing's. */
 int mp_reply_add_line(struct mp_reply *reply, struct mp_slice line);
 int mp_reply_remove(struct mp_reply *reply, struct mp_slice name);

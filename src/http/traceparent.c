@@ -30,3 +30,17 @@ bool mp_traceparent_is(struct mp_slice value) {
   bool first = at[0] == '0' && at[1] == '0'; /* which says exactly that much */
   return !first && is_extension(at + LENGTH, value.len - LENGTH);
 }
+
+struct mp_slice mp_traceparent_of(const struct mp_head *head) {
+  const struct mp_field *found = NULL;
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("traceparent"))) continue;
+    if (found) return mp_slice(NULL, 0);
+    found = &head->fields[i];
+  }
+  return found && mp_traceparent_is(found->value) ? found->value : mp_slice(NULL, 0);
+}
+
+struct mp_slice mp_traceparent_id(struct mp_slice traceparent) {
+  return traceparent.len < LENGTH ? mp_slice("", 0) : mp_slice(traceparent.at + TRACE_ID, 32);
+}

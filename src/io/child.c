@@ -22,9 +22,15 @@ static int send_to_all(struct mp_child *child, int signo) {
   return err;
 }
 
+/* Before the first signal: what is below it is handed to us when it ends, and then nobody knows whose it was. */
+static void find_below(struct mp_child *child) {
+  if (child->leads && !child->leave) mp_below_collect(&child->below, child->proc.pid);
+}
+
 static void on_timeout(struct mp_timer *timer) {
   struct mp_child *child = MP_CONTAINER(timer, struct mp_child, timeout);
   if (child->stopping) {
+    find_below(child);
     send_to_all(child, SIGKILL);
     return;
   }
@@ -39,14 +45,18 @@ void mp_child_stop(struct mp_child *child, uint64_t grace_ms) {
     return;
   }
   child->stopping = true;
+  find_below(child);
   send_to_all(child, SIGTERM); /* ESRCH: its end is about to be noticed */
   send_to_all(child, SIGCONT); /* what is stopped cannot hear TERM */
+  mp_below_signal(&child->below, SIGTERM);
+  mp_below_signal(&child->below, SIGCONT);
   mp_timer_start(&child->timeout, grace_ms);
 }
 
 static void kill_now(struct mp_child *child) {
   if (child->state != RUNNING) return;
   child->stopping = true;
+  find_below(child);
   send_to_all(child, SIGKILL);
 }
 
@@ -62,14 +72,17 @@ int mp_child_signal(struct mp_child *child, int signo, bool group) {
 
 /* The end -------------------------------------------------------------------------------------------------------- */
 
-static void on_poll_closed(uv_handle_t *handle) {
+static void on_watch_closed(uv_handle_t *handle) {
   struct mp_child *child = handle->data;
   child->handles--;
   mp_child_advance(child);
 }
 
 static void stop_watching(struct mp_child *child) {
-  if (child->polled) uv_close((uv_handle_t *)&child->poll, on_poll_closed);
+  if (child->watched) {
+    uv_close((uv_handle_t *)&child->watch, on_watch_closed);
+    child->proc.pidfd = -1; /* closed with it */
+  }
   mp_pidfd_close(&child->proc);
   mp_timer_deinit(&child->timeout);
   mp_timer_deinit(&child->linger);
@@ -81,6 +94,8 @@ static void settle(struct mp_child *child) {
   struct mp_status seen;
   child->held = !child->closing && mp_child_pipes_held(child);
   if (child->leads && !child->leave) mp_pidfd_signal_group(&child->proc, SIGKILL);
+  mp_below_signal(&child->below, SIGKILL);
+  mp_below_free(&child->below);
   mp_pidfd_reap(&child->proc, &seen);
   child->state = SETTLED;
   stop_watching(child);
@@ -141,10 +156,10 @@ static void ask_the_kernel(struct mp_child *child) {
 static void look(struct mp_child *child) {
   int ended = mp_pidfd_look(&child->proc, &child->status);
   if (ended == 0) {
-    if (!child->polled) mp_timer_start(&child->linger, NO_PIDFD_PAUSE_MS);
+    if (!child->watched) mp_timer_start(&child->linger, NO_PIDFD_PAUSE_MS);
     return;
   }
-  if (child->polled) uv_poll_stop(&child->poll); /* its callback would come for ever */
+  if (child->watched) uv_read_stop((uv_stream_t *)&child->watch); /* its callback would come for ever */
   mp_timer_stop(&child->timeout);
   child->ended_ms = mp_loop_now(child->loop);
   if (ended == 1)
@@ -153,10 +168,14 @@ static void look(struct mp_child *child) {
     ask_the_kernel(child);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events) {
-  struct mp_child *child = poll->data;
-  (void)status; /* whatever woke us, the kernel is asked */
-  (void)events;
+static void lend_nothing(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
+  (void)handle, (void)wanted;
+  *buf = uv_buf_init(NULL, 0);
+}
+
+static void on_readable(uv_stream_t *watch, ssize_t n, const uv_buf_t *buf) {
+  struct mp_child *child = watch->data;
+  (void)n, (void)buf; /* UV_ENOBUFS; whatever woke us, the kernel is asked */
   mp_loop_woke(child->loop);
   look(child);
 }
@@ -188,15 +207,20 @@ static int init_child(struct mp_child *child, struct mp_loop *loop, const struct
   return err < 0 ? err : mp_timer_init(&child->linger, &loop->timers, on_linger);
 }
 
-/* Without a pidfd, or without room in epoll, it is looked at every 10 ms: slow, but right. */
+/* A stream that is given no room to read into only says that there is something to be read, and libuv makes two system
+ * calls for that. Its uv_poll_t makes six (seen with 1.44): it tries the descriptor first. Without a pidfd the child is
+ * looked at every 10 ms: slow, but right. */
 static void watch(struct mp_child *child) {
-  child->poll.data = child;
-  if (child->proc.pidfd >= 0 && uv_poll_init(&child->loop->uv, &child->poll, child->proc.pidfd) == 0) {
-    child->polled = true;
+  if (child->proc.pidfd >= 0 && uv_tcp_init(&child->loop->uv, &child->watch) == 0) {
+    child->watch.data = child;
     child->handles++;
-    if (uv_poll_start(&child->poll, UV_READABLE, on_poll) == 0) return;
+    child->watched = uv_tcp_open(&child->watch, child->proc.pidfd) == 0;
+    if (!child->watched) uv_close((uv_handle_t *)&child->watch, on_watch_closed);
   }
-  mp_timer_start(&child->linger, NO_PIDFD_PAUSE_MS);
+  if (child->watched)
+    uv_read_start((uv_stream_t *)&child->watch, lend_nothing, on_readable); /* fails only when closing */
+  else
+    mp_timer_start(&child->linger, NO_PIDFD_PAUSE_MS);
 }
 
 static int exec_child(struct mp_child *child, const struct mp_child_spec *spec, const int theirs[3],

@@ -10,6 +10,7 @@
 #ifndef MP_IO_CHILD_H
 #define MP_IO_CHILD_H
 
+#include "io/below.h"
 #include "io/pidfd.h"
 #include "io/stream.h"
 
@@ -66,19 +67,20 @@ struct mp_child {
   struct mp_started proc;
   struct mp_status status;          /* final once settled */
   struct mp_child_stream *pipes[3]; /* owned; NULL where there is none */
-  uv_poll_t poll;
-  struct mp_timer timeout;       /* the spec's, then the ladder's grace */
-  struct mp_timer linger;        /* after the exit; also the retry of a stolen status, and where there is no pidfd */
-  struct mp_soon again;          /* looks once more at what a call has changed */
-  uint64_t started_ms, ended_ms; /* of the loop's clock */
+  uv_tcp_t watch;                   /* of the pidfd, which is its own once `watched`; see watch() */
+  struct mp_timer timeout;          /* the spec's, then the ladder's grace */
+  struct mp_timer linger;           /* after the exit; also the retry of a stolen status, and where there is no pidfd */
+  struct mp_soon again;             /* looks once more at what a call has changed */
+  uint64_t started_ms, ended_ms;    /* of the loop's clock */
   uint64_t grace_ms, linger_ms;
-  uint64_t discarded; /* bytes drained that nobody had asked for */
+  struct mp_below below; /* once it is stopped: what has left its group, and ends with it all the same */
+  uint64_t discarded;    /* bytes drained that nobody had asked for */
   size_t max_output;
   uint8_t state, tries, handles; /* handles: still open on the loop */
   bool timed_out, stopping, held, leave, kill_on_limit, settled, closing;
-  bool leads;  /* a group or session of its own */
-  bool polled; /* `poll` was opened */
-  bool told;   /* on_settled has been called */
+  bool leads;   /* a group or session of its own */
+  bool watched; /* the loop tells of its end, and `watch` owns the pidfd */
+  bool told;    /* on_settled has been called */
 };
 
 /* 0, or -errno and `*step`; then nothing is held and no callback comes. */

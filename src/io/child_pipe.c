@@ -104,7 +104,7 @@ static int open_pipe(struct mp_child *child, enum mp_child_pipe which, int *thei
   int ours = ends[which == MP_CHILD_STDIN];
   *theirs = ends[which != MP_CHILD_STDIN];
   s->which = (uint8_t)which;
-  int err = mp_stream_open(&s->stream, child->loop, ours, &pipe_ops);
+  int err = mp_stream_pipe(&s->stream, child->loop, ours, &pipe_ops);
   if (err < 0) return err; /* closing; nobody's child, so it frees itself */
   s->child = child;
   child->pipes[which] = s;

@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,18 +22,32 @@
 #define SYS_pidfd_open 434
 #endif
 
+/* ThreadSanitizer (of gcc 12) takes every clone for a fork, whose child has memory of its own, and gives up its locks
+ * in both. The name behind clone is libc's own. */
+#if defined(__SANITIZE_THREAD__)
+int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
+#define clone __clone
+#endif
+
 /* The child runs in our memory on a stack of its own, so it may do nothing but system calls: no lock of libc's, no
  * setuid of libc's (which would reach for our threads), no sanitizer's shadow. */
 #define IN_CHILD __attribute__((no_sanitize("address", "undefined", "thread"), noinline))
 
-enum { STACK = 64 * 1024, N_SIGNALS = 64, NO_CLONE_PIDFD = 1, NO_PIDFD = 2 };
+enum { STACK = 16 * 1024, N_SIGNALS = 64, NO_CLONE_PIDFD = 1, NO_PIDFD = 2 };
 
-/* One mapping a start. Shared, because the fallback is a fork. */
+/* What the parent hears of a child that could not run its program. */
+struct failure {
+  int err; /* of the step that failed, positive; 0: the program runs */
+  enum mp_exec_step step;
+};
+
+/* On the parent's own stack, which stands still while the child uses it: memory that is there already costs nothing,
+ * and a mapping of its own a twentieth of the whole start. */
 struct birth {
   const struct mp_exec *exec; /* borrowed for the call */
   pid_t parent;
-  int err; /* of the step that failed, positive; 0: the program runs */
-  enum mp_exec_step step;
+  int tell_fd; /* where a fork's child writes its failure; -1: it shares our memory */
+  struct failure failure;
   char file[PATH_MAX]; /* the candidate along PATH */
   char listing[2048];  /* of /proc/self/fd */
   char stack[STACK] __attribute__((aligned(64)));
@@ -254,8 +267,9 @@ IN_CHILD static int be_born(void *arg) {
     step = MP_EXEC_PROGRAM;
     err = run_program(birth);
   }
-  birth->step = step;
-  birth->err = err;
+  birth->failure.step = step;
+  birth->failure.err = err;
+  if (birth->tell_fd >= 0) syscall(SYS_write, birth->tell_fd, &birth->failure, sizeof birth->failure);
   syscall(SYS_exit_group, 127);
   return 127;
 }
@@ -300,9 +314,11 @@ static int start_by_clone(struct birth *birth, struct mp_started *started) {
 }
 
 /* Until the program runs or the child has given up: both close its end. */
-static void await_done(int fd) {
-  char byte;
-  while (read(fd, &byte, 1) < 0 && errno == EINTR) continue;
+static void await_done(int fd, struct failure *failure) {
+  struct failure heard;
+  ssize_t n;
+  while ((n = read(fd, &heard, sizeof heard)) < 0 && errno == EINTR) continue;
+  if (n == (ssize_t)sizeof heard) *failure = heard;
 }
 
 /* A pipe whose writing end is none of 0, 1 and 2, which the child fills. */
@@ -321,12 +337,15 @@ static int start_by_fork(struct birth *birth, struct mp_started *started) {
   int done[2], err = make_done_pipe(done);
   if (err < 0) return err;
   pid_t pid = fork();
-  if (pid == 0) be_born(birth);
+  if (pid == 0) {
+    birth->tell_fd = done[1];
+    be_born(birth);
+  }
   err = pid < 0 ? -errno : 0;
   close(done[1]);
   if (pid > 0) {
     bool old = atomic_load(&pretended) & NO_PIDFD;
-    await_done(done[0]);
+    await_done(done[0], &birth->failure);
     *started = (struct mp_started){pid, old ? -1 : (int)syscall(SYS_pidfd_open, pid, 0)};
   }
   close(done[0]);
@@ -351,10 +370,10 @@ static int start_masked(struct birth *birth, struct mp_started *started, enum mp
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all); /* libc's own signals too */
   int err = start_by_clone(birth, started);
   if (is_too_old(err)) err = start_by_fork(birth, started);
-  if (err == 0 && birth->err) {
+  if (err == 0 && birth->failure.err) {
     bury(started);
-    *step = birth->step;
-    err = -birth->err;
+    *step = birth->failure.step;
+    err = -birth->failure.err;
   }
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
   return err;
@@ -370,16 +389,15 @@ int mp_exec(const struct mp_exec *exec, struct mp_started *started, enum mp_exec
   *started = (struct mp_started){-1, -1};
   *step = MP_EXEC_START;
   if (!is_sound(exec)) return -EINVAL;
-  struct birth *birth =
-      mmap(NULL, sizeof *birth, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (birth == MAP_FAILED) return -errno;
-  birth->exec = exec;
-  birth->parent = getpid();
+  struct birth birth; /* not cleared: it is large */
+  birth.exec = exec;
+  birth.parent = getpid();
+  birth.tell_fd = -1;
+  birth.failure = (struct failure){0, MP_EXEC_START};
   bool other_user = exec->set_uid || exec->set_gid || (exec->identity && exec->identity->set_user);
   int dumpable = other_user ? prctl(PR_GET_DUMPABLE) : 0;
-  int err = start_masked(birth, started, step);
+  int err = start_masked(&birth, started, step);
   /* A change of user in memory shared with us takes our own core dumps away. */
   if (dumpable == 1) prctl(PR_SET_DUMPABLE, 1);
-  munmap(birth, sizeof *birth);
   return err;
 }

@@ -265,14 +265,15 @@ static void work(uv_work_t *req) {
     job->content = mp_source_read_slowly(&asset->forms[job->form], job->at, job->len);
     return;
   }
-  job->err = open_form(asset, MP_FILE_PLAIN, job->flags);
-  for (int i = 1; job->err == 0 && asset->siblings && i < MP_FILE_FORMS; i++)
-    job->err = open_form(asset, i, job->flags);
+  job->found = open_form(asset, MP_FILE_PLAIN, job->flags);
+  for (int i = 1; job->found == 0 && asset->siblings && i < MP_FILE_FORMS; i++)
+    job->found = open_form(asset, i, job->flags);
 }
 
 static void take_result(struct mp_files_job *job) {
   struct mp_asset *asset = job->asset;
   if (!job->warms) {
+    if (job->err == 0) job->err = job->found;
     if (job->err == 0 && job->files) keep(job->files, asset);
     return;
   }

@@ -70,6 +70,7 @@ struct mp_files_job {
   enum mp_file_form form; /* to be warmed */
   uint64_t at, len;
   char *content; /* owned: read by the thread */
+  int found;     /* what the thread has to say: 0 or -errno */
   int err;       /* 0, or why there is no asset */
   bool warms;
   unsigned flags;

@@ -1,4 +1,6 @@
 #include "io/guardian.h"
+#include "io/bare.h"
+#include "io/family.h"
 #include "io/pidfd.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +23,7 @@
 #define SYS_pidfd_open 434
 #endif
 
-enum { LISTING = 4096, GUARDIAN_STACK = 256 * 1024, LAST_SWEEP_MS = 1500 };
+enum { GUARDIAN_STACK = 256 * 1024, LAST_SWEEP_MS = 1500 };
 
 int mp_subreaper(void) {
   return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0;
@@ -43,74 +45,12 @@ static void meet_unless_spared(struct visit *visit, pid_t pid) {
   visit->meet(visit, pid);
 }
 
-/* Every folder of `path` that is a number; each(number, arg) until it says false. false: no such folder. */
-static bool each_number(const char *path, void (*each)(int number, void *arg), void *arg) {
-  _Alignas(uint64_t) char listing[LISTING];
-  int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  long size;
-  if (dir < 0) return false;
-  while ((size = syscall(SYS_getdents64, dir, listing, sizeof listing)) > 0) {
-    for (long at = 0; at < size;) {
-      uint16_t len; /* struct linux_dirent64: ino, off, len, type, name */
-      memcpy(&len, listing + at + 16, sizeof len);
-      int number = (int)strtol(listing + at + 19, NULL, 10); /* 0: no process */
-      if (number > 0) each(number, arg);
-      at += len;
-    }
-  }
-  close(dir);
-  return true;
+static void visit_child(int pid, void *arg) {
+  meet_unless_spared(arg, pid);
 }
 
-/* The numbers of one thread's children file, which may be longer than the buffer. */
-static void read_children(int fd, struct visit *visit) {
-  char text[LISTING];
-  pid_t pid = 0;
-  ssize_t n;
-  while ((n = read(fd, text, sizeof text)) > 0) {
-    for (ssize_t i = 0; i < n; i++) {
-      if (text[i] >= '0' && text[i] <= '9') {
-        pid = pid * 10 + (text[i] - '0');
-      } else if (pid > 0) {
-        meet_unless_spared(visit, pid);
-        pid = 0;
-      }
-    }
-  }
-}
-
-static void visit_thread(int tid, void *arg) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/self/task/%d/children", tid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return; /* the thread has ended */
-  read_children(fd, arg);
-  close(fd);
-}
-
-/* "pid (name) state ppid ...", where the name may hold anything. */
-static pid_t parent_of(int pid) {
-  char path[64], text[512];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (fd >= 0) close(fd);
-  if (n <= 0) return -1;
-  text[n] = '\0';
-  const char *behind = strrchr(text, ')');
-  return behind && strlen(behind) > 4 ? (int)strtol(behind + 4, NULL, 10) : -1;
-}
-
-static void visit_if_ours(int pid, void *arg) {
-  if (parent_of(pid) == getpid()) meet_unless_spared(arg, pid);
-}
-
-/* Kernels without CONFIG_PROC_CHILDREN make us look at every process. */
 static void visit_children(struct visit *visit) {
-  if (access("/proc/thread-self/children", R_OK) == 0)
-    each_number("/proc/self/task", visit_thread, visit);
-  else
-    each_number("/proc", visit_if_ours, visit);
+  mp_family_each(getpid(), visit_child, visit);
 }
 
 /* The group, when there is one that is neither ours nor that of a child to be spared. Its number is held as long as we
@@ -132,7 +72,7 @@ static void end_child(struct visit *visit, pid_t pid) {
     mp_pidfd_signal(&p, SIGKILL); /* ESRCH: it has ended already */
     if (mp_pidfd_reap(&p, &status) == 1) visit->ended++;
   }
-  mp_pidfd_close(&p);
+  mp_bare_close(p.pidfd);
 }
 
 static void reap_stranger(struct visit *visit, pid_t pid) {

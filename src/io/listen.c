@@ -1,5 +1,6 @@
 #include "base/err.h"
 #include "io/listener.h"
+#include "io/local.h"
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -108,37 +108,6 @@ static int listen_tcp(const char *address, int backlog, const char **text) {
   return listen_host(host, colon + 1, backlog, text);
 }
 
-/* Nobody listens on it: a socket, and a connection is refused. */
-static bool is_stale(const struct sockaddr_un *at) {
-  struct stat st;
-  if (lstat(at->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) return false;
-  int fd = new_socket(AF_UNIX);
-  if (fd < 0) return false;
-  bool refused = connect(fd, (const struct sockaddr *)at, sizeof *at) < 0 && errno == ECONNREFUSED;
-  close(fd);
-  return refused;
-}
-
-static int listen_unix(const char *path, int backlog, const char **text) {
-  struct sockaddr_un at = {.sun_family = AF_UNIX};
-  if (!*path) {
-    *text = not_an_address;
-    return -EINVAL;
-  }
-  size_t len = strlen(path);
-  if (len >= sizeof at.sun_path) return -ENAMETOOLONG;
-  memcpy(at.sun_path, path, len + 1);
-  int fd = new_socket(AF_UNIX);
-  if (fd < 0) return fd;
-  int err = bind(fd, (struct sockaddr *)&at, sizeof at);
-  if (err < 0 && errno == EADDRINUSE) {
-    if (is_stale(&at)) unlink(path);
-    err = bind(fd, (struct sockaddr *)&at, sizeof at);
-  }
-  if (err < 0 || listen(fd, backlog) < 0) return close_failed(fd);
-  return fd;
-}
-
 static int adopt_fd(const char *digits, int backlog, const char **text) {
   int fd = read_number(digits, 1 << 30), listens = 0;
   socklen_t len = sizeof listens;
@@ -157,11 +126,12 @@ int mp_listen(const char *address, int backlog, char *why, unsigned size) {
   const char *text = NULL;
   int fd;
   if (strncmp(address, "unix:", 5) == 0)
-    fd = listen_unix(address + 5, backlog, &text);
+    fd = address[5] ? mp_listen_local(address + 5, backlog, &text) : -EINVAL;
   else if (strncmp(address, "fd:", 3) == 0)
     fd = adopt_fd(address + 3, backlog, &text);
   else
     fd = listen_tcp(address, backlog, &text);
+  if (fd == -EINVAL && !text) text = not_an_address;
   return fd < 0 ? refuse(address, fd, text, why, size) : fd;
 }
 
@@ -184,7 +154,11 @@ int mp_listen_name(int fd, char *out, unsigned size) {
     snprintf(out, size, "[%s]:%d", inet_ntop(AF_INET6, &at.six.sin6_addr, host, sizeof host), ntohs(at.six.sin6_port));
     return 0;
   case AF_UNIX:
-    snprintf(out, size, "unix:%s", at.local.sun_path);
+    len -= (socklen_t)offsetof(struct sockaddr_un, sun_path);
+    if (len > 1 && !at.local.sun_path[0])
+      snprintf(out, size, "unix:@%.*s", (int)len - 1, at.local.sun_path + 1);
+    else
+      snprintf(out, size, "unix:%s", at.local.sun_path);
     return 0;
   }
   return -EAFNOSUPPORT;

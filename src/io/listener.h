@@ -1,5 +1,6 @@
 /* listener.h - listening sockets: opened by the master, adopted by each worker.
- * An address is "HOST:PORT", ":PORT" (every address), "[::1]:PORT", "unix:PATH" or "fd:N". */
+ * An address is "HOST:PORT", ":PORT" (every address), "[::1]:PORT", "unix:PATH" (with "?mode=660&group=NAME" where the
+ * file is to be others'), "unix:@NAME" (a name without a file) or "fd:N". */
 #ifndef MP_IO_LISTENER_H
 #define MP_IO_LISTENER_H
 
@@ -11,7 +12,11 @@
  * listens on is replaced; a live one is -EADDRINUSE. */
 int mp_listen(const char *address, int backlog, char *why, unsigned size);
 
-/* "127.0.0.1:8080", "[::1]:8080" or "unix:/path": where a listening descriptor really listens (port 0 resolved). */
+/* The file that listening on the address has made, for who removes it. False: it makes none. */
+bool mp_listen_path(const char *address, char *out, unsigned size);
+
+/* "127.0.0.1:8080", "[::1]:8080", "unix:/path" or "unix:@name": where a listening descriptor really listens (port 0
+ * resolved). */
 int mp_listen_name(int fd, char *out, unsigned size);
 
 /* One listening socket that this process accepts from. The kernel may offer one connection to several processes: who

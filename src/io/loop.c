@@ -109,3 +109,7 @@ void mp_soon_cancel(struct mp_soon *soon) {
 const char *mp_loop_library(void) {
   return uv_version_string();
 }
+
+unsigned mp_loop_cpus(void) {
+  return uv_available_parallelism();
+}

@@ -12,7 +12,8 @@ enum {
   STRIDE = 128 * 1024,    /* between two looks into the page cache: what the kernel reads ahead at least */
   WARM_MS = 1000,         /* so long is believed what such a look has found */
   SETTLED_S = 2,          /* a change lies so far behind that the next one will show */
-  COPIED_MOST = 16 * 1024 /* bytes that wait in the queue of a socket that is full */
+  COPIED_MOST = 2 * 1024, /* bytes that wait in the queue of a socket that is full */
+  BLOCKS = 64
 };
 
 void mp_source_set(struct mp_source *file, int fd, const struct stat *st) {
@@ -128,16 +129,39 @@ static bool byte_is_at_hand(int fd, uint64_t at) {
   return errno != EOPNOTSUPP || lies_in_memory(fd); /* other errors: who sends will find them */
 }
 
-static bool is_at_hand(const struct mp_source *file, struct mp_source_cursor *cursor, uint64_t end, uint64_t now) {
+static bool range_is_at_hand(int fd, uint64_t at, uint64_t end) {
+  for (; at < end; at += STRIDE)
+    if (!byte_is_at_hand(fd, at)) return false;
+  return byte_is_at_hand(fd, end - 1);
+}
+
+static uint64_t block_size(const struct mp_source *file) {
+  uint64_t block = MP_SOURCE_SLICE;
+  while (block * BLOCKS < file->size) block *= 2;
+  return block;
+}
+
+/* Looked at as a whole, so that the other requests for it need not look. Where a block is there in part only, the range
+ * itself decides. */
+static bool blocks_are_at_hand(struct mp_source *file, uint64_t at, uint64_t end, uint64_t now) {
+  uint64_t block = block_size(file);
+  if (now - file->seen_ms >= WARM_MS) {
+    file->seen_ms = now;
+    file->seen = 0;
+  }
+  for (uint64_t i = at / block; i < BLOCKS && i * block < end; i++) {
+    uint64_t from = i * block, to = from + block < file->size ? from + block : file->size;
+    if (file->seen >> i & 1) continue;
+    if (!range_is_at_hand(file->fd, from, to)) return range_is_at_hand(file->fd, at, end);
+    file->seen |= UINT64_C(1) << i;
+  }
+  return true;
+}
+
+static bool is_at_hand(struct mp_source *file, const struct mp_source_cursor *cursor, uint64_t end, uint64_t now) {
   bool fresh = now - cursor->warm_ms < WARM_MS && cursor->warm_to >= cursor->at;
   uint64_t at = fresh ? cursor->warm_to : cursor->at;
-  if (at >= end) return true;
-  for (; at < end; at += STRIDE)
-    if (!byte_is_at_hand(file->fd, at)) return false;
-  if (!byte_is_at_hand(file->fd, end - 1)) return false;
-  cursor->warm_to = end;
-  cursor->warm_ms = now;
-  return true;
+  return at >= end || blocks_are_at_hand(file, at, end, now);
 }
 
 /* ---- sending ---- */
@@ -178,7 +202,7 @@ static ssize_t send_slice(const struct mp_source *file, uint64_t at, uint64_t le
   return sent == 0 || more < 0 ? more : (ssize_t)sent + more;
 }
 
-ssize_t mp_source_push(const struct mp_source *file, struct mp_source_cursor *cursor, struct mp_stream *stream) {
+ssize_t mp_source_push(struct mp_source *file, struct mp_source_cursor *cursor, struct mp_stream *stream) {
   uint64_t len = cursor->end - cursor->at, now = mp_loop_now(mp_stream_loop(stream));
   ssize_t n;
   if (stream->err || stream->closing || stream->shut) return -EPIPE;
@@ -193,8 +217,7 @@ ssize_t mp_source_push(const struct mp_source *file, struct mp_source_cursor *cu
   return n;
 }
 
-ssize_t mp_source_copy(const struct mp_source *file, struct mp_source_cursor *cursor, struct mp_buf *out,
-                       uint64_t now) {
+ssize_t mp_source_copy(struct mp_source *file, struct mp_source_cursor *cursor, struct mp_buf *out, uint64_t now) {
   size_t len = (size_t)(cursor->end - cursor->at);
   ssize_t n = -EAGAIN;
   if (file->content)

@@ -20,6 +20,8 @@ struct mp_source {
   dev_t dev;
   ino_t ino;
   unsigned readers; /* threads that read the descriptor: it is not closed meanwhile */
+  uint64_t seen;    /* a bit a block: it was found at hand … */
+  uint64_t seen_ms; /* … since then, by the loop's clock */
 };
 
 /* Where in a file a reader is. */
@@ -52,9 +54,10 @@ void mp_source_take_content(struct mp_source *file, char *content);
 /* Moves the cursor on by up to a slice, into a stream whose queue is empty. Bytes (what the socket had no room for
  * waits in the queue, a little of it: on_drained follows); 0: the file is shorter than it was; -EAGAIN: it is not at
  * hand; other -errno: it cannot be read, or the stream is broken. */
-ssize_t mp_source_push(const struct mp_source *file, struct mp_source_cursor *cursor, struct mp_stream *stream);
+ssize_t mp_source_push(struct mp_source *file, struct mp_source_cursor *cursor, struct mp_stream *stream);
 
-/* The same, of all that is left to the cursor's end, into a buffer instead: for small pieces. `now`: the loop's time. */
-ssize_t mp_source_copy(const struct mp_source *file, struct mp_source_cursor *cursor, struct mp_buf *out, uint64_t now);
+/* The same, of all that is left to the cursor's end, into a buffer instead: for small pieces. `now`: the loop's time.
+ */
+ssize_t mp_source_copy(struct mp_source *file, struct mp_source_cursor *cursor, struct mp_buf *out, uint64_t now);
 
 #endif

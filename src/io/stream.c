@@ -97,6 +97,10 @@ int mp_stream_accepted(struct mp_stream *stream, struct mp_loop *loop, int fd, b
   return err;
 }
 
+int mp_stream_pipe(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops) {
+  return open_as(stream, loop, fd, true, ops);
+}
+
 static void lend_scratch(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
   struct mp_stream *stream = handle->data;
   size_t room = 0;

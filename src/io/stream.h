@@ -52,6 +52,9 @@ int mp_stream_open(struct mp_stream *stream, struct mp_loop *loop, int fd, const
 int mp_stream_accepted(struct mp_stream *stream, struct mp_loop *loop, int fd, bool tcp,
                        const struct mp_stream_ops *ops);
 
+/* The same for our end of a pipe that was just made. */
+int mp_stream_pipe(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops);
+
 int mp_stream_read_start(struct mp_stream *stream); /* harmless when reading */
 void mp_stream_read_stop(struct mp_stream *stream);
 

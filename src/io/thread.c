@@ -1,4 +1,5 @@
 #include "io/thread.h"
+#include "io/at_once.h"
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -248,7 +249,7 @@ static int install_handler(void) {
   struct sigaction action = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO};
   /* Not SA_RESTART: a thread that blocks in read(2) comes back to where it can be stopped. */
   sigfillset(&action.sa_mask);
-  return sigaction(MP_SIGNAL_INTERRUPT, &action, NULL) < 0 ? -errno : 0;
+  return mp_handle_at_once(MP_SIGNAL_INTERRUPT, &action);
 }
 
 struct mp_threads *mp_threads_open(const struct mp_threads_setup *setup) {

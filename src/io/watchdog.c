@@ -1,4 +1,5 @@
 #include "io/watchdog.h"
+#include "io/at_once.h"
 #include <errno.h>
 #include <signal.h>
 #include <unistd.h>
@@ -81,7 +82,7 @@ static void on_signal(int signo, siginfo_t *info, void *context) {
 static int catch_signal(void) {
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
   sigfillset(&action.sa_mask);
-  return sigaction(our_signal(), &action, NULL) < 0 ? -errno : 0;
+  return mp_handle_at_once(our_signal(), &action);
 }
 
 static void interrupt_thread(struct mp_watchdog *w, enum mp_watch_step step) {

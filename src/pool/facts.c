@@ -21,8 +21,42 @@ static int pid_of(const struct mp_pool *pool, unsigned seat) {
   return (int)atomic_load(&pool->shm->slot[seat].pid);
 }
 
-static void say_ended(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
+/* One line each for the oldest. A worker that died in the middle of its writing may show fewer than it had. */
+static unsigned list_in_flight(const struct mp_view *view, uint64_t now_ns, struct mp_buf *out) {
+  struct mp_view_request list[MP_SHM_REQUESTS];
+  char line[4 * MP_VIEW_LINE], id[4 * MP_VIEW_ID];
+  int running, err = 0;
+  unsigned n = mp_view_in_flight(view, list, MP_SHM_REQUESTS, &running);
+  for (unsigned i = 0; i < n && err == 0; i++) {
+    const struct mp_view_request *r = &list[i];
+    uint64_t age_ns = now_ns > r->began_ns ? now_ns - r->began_ns : 0;
+    mp_log_quote(mp_slice(r->line, r->len), line, sizeof line);
+    mp_log_quote(mp_slice(r->id, strlen(r->id)), id, sizeof id);
+    err = mp_buf_addf(out, "%sin flight for %llu ms: %s%s%s%s", i ? "\n" : "", (unsigned long long)(age_ns / 1000000),
+                      line, *r->id ? " id=" : "", *r->id ? id : "", running == (int)i ? " (running)" : "");
+  }
+  return n;
+}
+
+static void say_crashed(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e, const char *how) {
   const struct mp_shm_slot *slot = &pool->shm->slot[f->seat];
+  struct mp_buf detail = {0};
+  char text[320];
+  unsigned listed = list_in_flight(&slot->view, mp_loop_now_ns(&pool->loop), &detail);
+  unsigned in_flight = atomic_load(&slot->in_flight);
+  if (in_flight < listed) in_flight = listed;
+  if (in_flight > listed) mp_buf_addf(&detail, "%sand %u more", listed ? "\n" : "", in_flight - listed);
+  int n = snprintf(text, sizeof text,
+                   "worker %u (pid %d) %s after %llu s, %u request%s in flight slot=%u gen=%u pid=%d requests=%llu "
+                   "rss_kb=%llu",
+                   f->slot + 1, pid_of(pool, f->seat), how, (unsigned long long)(f->ms / 1000), in_flight,
+                   in_flight == 1 ? "" : "s", f->slot, f->generation, pid_of(pool, f->seat),
+                   (unsigned long long)e->answered, (unsigned long long)(mp_counter_get(&slot->view.rss_bytes) / 1024));
+  mp_log_detail(pool->log, MP_LOG_ERROR, "pool", mp_slice(text, (size_t)n), mp_buf_slice(&detail));
+  mp_buf_free(&detail);
+}
+
+static void say_ended(struct mp_pool *pool, const struct mp_action *f, const struct mp_event *e) {
   char how[80];
   bool well = e->status.end == MP_END_EXIT && e->status.code == 0;
   status_text(&e->status, how, sizeof how);
@@ -32,11 +66,7 @@ static void say_ended(struct mp_pool *pool, const struct mp_action *f, const str
            pid_of(pool, f->seat), (unsigned long long)f->ms, (unsigned long long)e->answered);
     return;
   }
-  unsigned in_flight = atomic_load(&slot->in_flight);
-  mp_log(pool->log, MP_LOG_ERROR, "pool",
-         "worker %u (pid %d) %s after %llu s, %u requests in flight slot=%u gen=%u pid=%d requests=%llu", f->slot + 1,
-         pid_of(pool, f->seat), how, (unsigned long long)(f->ms / 1000), in_flight, f->slot, f->generation,
-         pid_of(pool, f->seat), (unsigned long long)e->answered);
+  say_crashed(pool, f, e, how);
 }
 
 /* Where it is stuck, and what suffers from it: a line each behind the message. */

@@ -4,10 +4,13 @@
 
 #include "base/lines.h"
 #include "base/shm.h"
+#include "io/cgroup.h"
 #include "io/child.h"
 #include "io/notify.h"
 #include "io/signal.h"
+#include "pool/control.h"
 #include "pool/pool.h"
+#include "pool/reporter.h"
 #include "pool/roster.h"
 
 enum { MP_POOL_SIGNALS = 10, MP_POOL_LISTENERS = 64 };
@@ -21,6 +24,7 @@ struct mp_member {
   struct mp_stream control;
   struct mp_lines lines;
   struct mp_list node; /* of pool->members */
+  unsigned cgroup;     /* its number; 0: none */
   /* Of look.c: when it was looked at last, its sign then, and for how long that has been the same. */
   uint64_t looked_ms, sign_ms, silent_ms;
   uint8_t open; /* of child and control: how many still are */
@@ -86,6 +90,7 @@ struct mp_pool {
   struct mp_member *seats[MP_ROSTER_SEATS]; /* borrowed from members; NULL: free */
   int start_errors[MP_ROSTER_SEATS];        /* starts that failed and are not told yet; 0: none */
   struct mp_soon tell_start_errors;
+  struct mp_cgroups cgroups;
   struct mp_timer alarm;   /* of the roster */
   struct mp_timer look;    /* at those that serve */
   struct mp_timer sweep;   /* the next slice, while strangers are left */
@@ -95,9 +100,12 @@ struct mp_pool {
   struct mp_sockets sockets;      /* of the pool's generation */
   struct mp_sockets next_sockets; /* of the one being probed */
   struct mp_sockets old_sockets;  /* of the ones before, until every slot has the pool's */
-  int death_pipe[2];              /* owned: the write end is ours alone */
-  struct mp_shm *shm;             /* owned */
-  int shm_fd;                     /* owned */
+  struct mp_control control;
+  struct mp_reporter reporter;
+  uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */
+  int death_pipe[2];                   /* owned: the write end is ours alone */
+  struct mp_shm *shm;                  /* owned */
+  int shm_fd;                          /* owned */
   struct mp_systemd systemd;
   struct mp_successor *successor; /* owned; NULL: none */
   struct mp_predecessor predecessor;
@@ -113,7 +121,7 @@ struct mp_pool {
 
 /* pool.c */
 void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event);
-void mp_pool_left(struct mp_pool *pool);      /* a member is gone for good */
+void mp_pool_left(struct mp_pool *pool);      /* a member, or what else has to close, is gone for good */
 void mp_pool_take_over(struct mp_pool *pool); /* from now on we are the master */
 void mp_pool_reload(struct mp_pool *pool);
 
@@ -128,6 +136,11 @@ bool mp_strangers_spared(pid_t pid, void *pool);
 void mp_strangers_sweep(struct mp_pool *pool); /* in slices, until none is left */
 void mp_strangers_on_timer(struct mp_timer *timer);
 void mp_strangers_reap(struct mp_pool *pool); /* those that have ended by themselves */
+
+/* tell.c: what the shared page tells of the pool */
+void mp_tell_begin(struct mp_pool *pool);
+void mp_tell_action(struct mp_pool *pool, const struct mp_action *action, const struct mp_event *event);
+void mp_tell_after(struct mp_pool *pool); /* the actions of an event are done */
 
 /* facts.c: what the roster has to say, as lines of the log */
 void mp_pool_say(struct mp_pool *pool, const struct mp_action *fact, const struct mp_event *event);

@@ -1,3 +1,4 @@
+#include "base/err.h"
 #include "pool/inside.h"
 #include <errno.h>
 #include <stdio.h>
@@ -39,6 +40,10 @@ static void on_word(void *ctx, const char *word) {
     mp_pool_tell(m->pool, &(struct mp_event){.kind = MP_EVENT_BACK, .seat = m->seat});
   else if (strncmp(word, "spent ", 6) == 0)
     tell_spent(m, word + 6);
+  else if (strncmp(word, "part ", 5) == 0 || strncmp(word, "end ", 4) == 0)
+    mp_inquiry_hear(&m->pool->control, m->seat, word);
+  else if (!*word)
+    return; /* in front of a word of the watchdog's, so that it begins a line whatever the loop was writing */
   else
     mp_log(m->pool->log, MP_LOG_WARN, "pool", "a worker says what nobody understands slot=%u pid=%d", m->slot,
            (int)m->child.proc.pid);
@@ -61,8 +66,11 @@ static void on_settled(struct mp_child *child) {
                        .seat = m->seat,
                        .status = child->status,
                        .answered = atomic_load(&pool->shm->slot[m->seat].requests)};
+  mp_shm_fold(pool->shm, m->seat);
+  mp_inquiry_lost(&pool->control, m->seat);
   /* The seat is free before anybody hears of it: the next worker may get the same one at once. */
   pool->seats[m->seat] = NULL;
+  mp_cgroups_kill(&pool->cgroups, m->cgroup);
   mp_child_close(child);
   mp_stream_close(&m->control);
   mp_strangers_sweep(pool);
@@ -72,6 +80,15 @@ static void on_settled(struct mp_child *child) {
 static const struct mp_child_ops child_ops = {.on_settled = on_settled, .on_closed = on_child_closed};
 static const struct mp_stream_ops control_ops = {
     .on_read = on_control_read, .on_broken = on_control_broken, .on_closed = on_control_closed};
+
+static void use_slot(struct mp_shm *shm, const struct mp_member *m, uint64_t now) {
+  struct mp_shm_slot *slot = &shm->slot[m->seat];
+  mp_view_clear(&slot->view);
+  atomic_store(&slot->number, m->slot + 1);
+  atomic_store(&slot->born_ms, now);
+  atomic_store(&slot->state, MP_SHM_STARTING);
+  if (atomic_load(&shm->top) <= m->seat) atomic_store(&shm->top, m->seat + 1);
+}
 
 static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
   atomic_store(&slot->pid, 0);
@@ -166,17 +183,31 @@ static struct mp_member *new_member(struct mp_pool *pool, const struct mp_action
   return m;
 }
 
+/* Before it has started anything: it still opens its own files. */
+static void enter_cgroup(struct mp_pool *pool, struct mp_member *m) {
+  char text[128];
+  int number = mp_cgroups_enter(&pool->cgroups, m->child.proc.pid);
+  if (number >= 0)
+    m->cgroup = (unsigned)number;
+  else
+    mp_log(pool->log, MP_LOG_WARN, "pool", "workers get no cgroup of their own: %s",
+           mp_err_text(number, text, sizeof text));
+}
+
 /* The control stream is open whatever comes next; its close frees a member that got no child. */
 static int run_member(struct mp_pool *pool, struct mp_member *m, int control, const struct mp_plan *plan) {
   enum mp_exec_step step = MP_EXEC_START;
   clear_slot(&pool->shm->slot[m->seat], m->generation);
+  use_slot(pool->shm, m, mp_loop_now(&pool->loop));
   int err = start_child(pool, m, control, plan, &step);
   if (err < 0) {
     if (step == MP_EXEC_CHDIR)
       mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot run in the folder %s", plan->folder);
     if (step == MP_EXEC_USER) mp_log(pool->log, MP_LOG_ERROR, "pool", "workers cannot become another user");
+    atomic_store(&pool->shm->slot[m->seat].state, MP_SHM_FREE);
     return err;
   }
+  enter_cgroup(pool, m);
   m->open++;
   atomic_store(&pool->shm->slot[m->seat].pid, (int32_t)m->child.proc.pid);
   pool->seats[m->seat] = m;

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { INTERNAL = 1 /* exit code */, LAST_SWEEP_MS = 1000 };
+enum { INTERNAL = 1, CANNOT_LISTEN = 4 /* exit codes */, LAST_SWEEP_MS = 1000 };
 
 void mp_plan_free(struct mp_plan *plan) {
   if (!plan) return;
@@ -61,8 +61,25 @@ static void use(struct mp_pool *pool, const struct mp_config *config) {
   umask(id->set_umask ? id->umask : pool->setup->umask);
 }
 
+/* What cannot be had stays as it was: the app is proven, and that is what counts. */
+static void move_metrics(struct mp_pool *pool, const char *address) {
+  char why[512] = "out of memory";
+  if (mp_reporter_use(&pool->reporter, address, why, sizeof why) < 0)
+    mp_log(pool->log, MP_LOG_ERROR, "pool", "metrics stay where they were: %s", why);
+}
+
+/* From the master before us, who has let them go. */
+static void take_views_over(struct mp_pool *pool) {
+  const struct mp_config *config = &pool->plan->config;
+  char why[512] = "out of memory";
+  if (mp_control_open(&pool->control, pool, config->control_socket, why, sizeof why) < 0)
+    mp_log(pool->log, MP_LOG_ERROR, "pool", "there is no control socket: %s", why);
+  mp_reporter_take_over(&pool->reporter, config->metrics_listen);
+}
+
 static void adopt(struct mp_pool *pool) {
   if (!pool->next) return;
+  move_metrics(pool, pool->next->config.metrics_listen);
   mp_plan_free(pool->plan);
   pool->plan = pool->next;
   pool->next = NULL;
@@ -100,12 +117,23 @@ static void finish(struct mp_pool *pool, int code) {
   mp_timer_stop(&pool->look);
   mp_timer_stop(&pool->sweep);
   pool->setup->stop_rereading(pool->setup->ctx);
+  mp_control_close(&pool->control);
+  mp_reporter_close(&pool->reporter);
   mp_pool_left(pool);
 }
 
 void mp_pool_left(struct mp_pool *pool) {
   bool follower = pool->successor && !pool->successor->serves;
-  if (pool->over && !pool->rereading && !follower && mp_list_empty(&pool->members)) mp_loop_stop(&pool->loop);
+  if (!pool->over || pool->rereading || follower || !mp_list_empty(&pool->members)) return;
+  if (mp_control_is_closed(&pool->control) && mp_reporter_is_closed(&pool->reporter)) mp_loop_stop(&pool->loop);
+}
+
+/* Who has asked for a reload hears what came of it. */
+static void tell_reloaded(struct mp_pool *pool, enum mp_fact fact) {
+  if (fact == MP_FACT_RELOADED) mp_control_reloaded(&pool->control, NULL);
+  if (fact == MP_FACT_DROPPED) mp_control_reloaded(&pool->control, "the new workers failed; the log says why");
+  if (fact == MP_FACT_MIXED) mp_control_reloaded(&pool->control, "some of the new workers failed; the log says why");
+  if (fact == MP_FACT_STOPPING) mp_control_reloaded(&pool->control, "the server is stopping");
 }
 
 static void note(struct mp_pool *pool, const struct mp_action *a, const struct mp_event *event) {
@@ -114,6 +142,7 @@ static void note(struct mp_pool *pool, const struct mp_action *a, const struct m
   if (a->fact == MP_FACT_DROPPED) drop(pool);
   if (a->fact == MP_FACT_READY) mp_pool_look_soon(pool);
   if (a->fact == MP_FACT_RELOADED) mp_pool_settle_sockets(pool);
+  tell_reloaded(pool, a->fact);
   if (a->fact != MP_FACT_STOPPING) return;
   mp_pool_stop_listening(pool);
   mp_successor_stop(pool, false);
@@ -151,7 +180,11 @@ static void perform(struct mp_pool *pool, const struct mp_action *a, const struc
 
 void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event) {
   unsigned n = mp_roster_take(pool->roster, event, mp_loop_now(&pool->loop));
-  for (unsigned i = 0; i < n; i++) perform(pool, &pool->roster->actions[i], event);
+  for (unsigned i = 0; i < n; i++) {
+    mp_tell_action(pool, &pool->roster->actions[i], event);
+    perform(pool, &pool->roster->actions[i], event);
+  }
+  mp_tell_after(pool);
   if (pool->over) return;
   if (!pool->proven && mp_roster_manned(pool->roster)) {
     pool->proven = true;
@@ -172,6 +205,7 @@ void mp_pool_take_over(struct mp_pool *pool) {
     mp_log(pool->log, MP_LOG_ERROR, "pool", "the pid file cannot be written file=%s: %s", pool->pid_file,
            mp_err_text(err, text, sizeof text));
   mp_systemd_take_over(pool);
+  take_views_over(pool);
 }
 
 static void on_alarm(struct mp_timer *timer) {
@@ -185,6 +219,7 @@ static void reread(struct mp_pool *pool);
 static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
   if (mp_pool_listen_next(pool, &plan->config) < 0) {
     mp_plan_free(plan);
+    mp_control_reloaded(&pool->control, "an address cannot be listened on; the log says which");
     return;
   }
   if (plan->config.shared_memory != pool->plan->config.shared_memory)
@@ -195,6 +230,11 @@ static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
   mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_RELOAD, .workers = plan->config.workers});
 }
 
+static void refuse_reload(struct mp_pool *pool, const char *why) {
+  mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
+  mp_control_reloaded(&pool->control, why);
+}
+
 static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {
   struct mp_pool *pool = ctx;
   pool->rereading = false;
@@ -203,7 +243,7 @@ static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {
   else if (plan)
     reload_with(pool, plan);
   else
-    mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
+    refuse_reload(pool, why);
   if (pool->reread_again && !pool->over) reread(pool);
   if (!pool->over) mp_systemd_look(pool);
   mp_pool_left(pool);
@@ -217,8 +257,7 @@ static void reread(struct mp_pool *pool) {
   if (err == 0) return;
   char text[128];
   pool->rereading = false;
-  mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the configuration cannot be read: %s",
-         mp_err_text(err, text, sizeof text));
+  refuse_reload(pool, mp_err_text(err, text, sizeof text));
 }
 
 void mp_pool_reload(struct mp_pool *pool) {
@@ -257,6 +296,7 @@ static void reopen_own_log(struct mp_pool *pool) {
 
 static void reopen_logs(struct mp_pool *pool) {
   reopen_own_log(pool);
+  mp_reporter_renew(&pool->reporter);
   MP_LIST_EACH(node, &pool->members) {
     struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
     if (pool->seats[m->seat] == m) mp_member_say(m, "reopen\n");
@@ -342,6 +382,7 @@ static void raise_nofile(void) {
 
 static int acquire(struct mp_pool *pool) {
   int err = mp_subreaper();
+  mp_cgroups_open(&pool->cgroups);
   if (err == 0) err = mp_strangers_note(pool);
   if (err < 0) return err;
   if (!(pool->roster = malloc(sizeof *pool->roster))) return -ENOMEM;
@@ -352,6 +393,7 @@ static int acquire(struct mp_pool *pool) {
   if ((err = mp_timer_init(&pool->alarm, &pool->loop.timers, on_alarm)) < 0) return err;
   if ((err = mp_timer_init(&pool->look, &pool->loop.timers, mp_pool_on_look)) < 0) return err;
   if ((err = mp_timer_init(&pool->sweep, &pool->loop.timers, mp_strangers_on_timer)) < 0) return err;
+  if ((err = mp_reporter_init(&pool->reporter, pool)) < 0) return err;
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
   if ((err = mp_systemd_open(pool)) < 0) return err;
   if ((err = mp_predecessor_open(pool)) < 0) return err;
@@ -371,6 +413,7 @@ static void release(struct mp_pool *pool) {
   mp_timer_deinit(&pool->alarm);
   mp_timer_deinit(&pool->look);
   mp_timer_deinit(&pool->sweep);
+  mp_reporter_deinit(&pool->reporter);
   mp_loop_deinit(&pool->loop);
   mp_pool_stop_listening(pool);
   close_fd(&pool->death_pipe[0]);
@@ -382,6 +425,7 @@ static void release(struct mp_pool *pool) {
   drop(pool);
   mp_plan_free(pool->plan);
   free(pool->pid_file);
+  mp_cgroups_close(&pool->cgroups);
   free(pool->earlier);
   free(pool->roster);
 }
@@ -392,11 +436,24 @@ static int fail(const char *what, int err) {
   return INTERNAL;
 }
 
+/* Where operators look. 0, or -errno and a sentence is on stderr. */
+static int open_views(struct mp_pool *pool) {
+  const struct mp_config *config = &pool->plan->config;
+  char why[512] = "out of memory";
+  int err = mp_control_open(&pool->control, pool, config->control_socket, why, sizeof why);
+  if (err < 0) fprintf(stderr, "moonpool: the control socket: %s\n", why);
+  if (err < 0) return err;
+  err = mp_reporter_use(&pool->reporter, config->metrics_listen, why, sizeof why);
+  if (err < 0) fprintf(stderr, "moonpool: metrics: %s\n", why);
+  return err;
+}
+
 static void run(struct mp_pool *pool) {
   mp_predecessor_begin(pool);
   mp_roster_init(pool->roster, pool->plan->config.workers, 0, 0);
   if (pool->predecessor.leads) pool->roster->boot_tries = 1; /* it goes on, and has to know */
   use(pool, &pool->plan->config);
+  mp_tell_begin(pool);
   mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_BEGIN});
   mp_loop_run(&pool->loop);
   mp_sweep(mp_strangers_spared, pool, LAST_SWEEP_MS);
@@ -410,7 +467,10 @@ static int serve(struct mp_pool *pool) {
   bool ours = path && !pool->predecessor.leads; /* else it is another's as long as that one lives */
   int err = path && !pool->pid_file ? -ENOMEM : ours ? mp_pidfile_write(path) : 0;
   if (err < 0) return fail(path, err);
-  run(pool);
+  if (pool->predecessor.leads || open_views(pool) == 0)
+    run(pool);
+  else
+    pool->exit_code = CANNOT_LISTEN;
   if (pool->pid_file) mp_pidfile_remove(pool->pid_file);
   return pool->exit_code;
 }
@@ -427,6 +487,7 @@ int mp_pool_run(const struct mp_pool_setup *setup) {
                            .bell_fd = -1,
                            .systemd.notify.fd = -1};
   mp_list_init(&pool->members);
+  mp_control_init(&pool->control);
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
   raise_nofile();
   int err = mp_loop_init(&pool->loop, setup->log);

@@ -21,8 +21,9 @@ static void say_where(struct mp_pool *pool, const struct mp_socket *socket) {
  * by another master, before us or behind us, is not either. */
 static void let_go(struct mp_socket *socket) {
   if (--socket->users > 0) return;
+  char path[128];
   close(socket->fd);
-  if (!socket->anothers && strncmp(socket->address, "unix:", 5) == 0) unlink(socket->address + 5);
+  if (!socket->anothers && mp_listen_path(socket->address, path, sizeof path)) unlink(path);
   free(socket->address);
   free(socket);
 }

@@ -37,6 +37,7 @@ static bool is_one_of_us(pid_t pid, void *ctx) {
     const struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
     if (m->child.proc.pid == pid && !m->child.settled) return true;
   }
+  if (mp_reporter_owns(&pool->reporter, pid)) return true;
   return pool->setup->owns(pool->setup->ctx, pid);
 }
 
@@ -47,12 +48,22 @@ bool mp_strangers_spared(pid_t pid, void *ctx) {
   return is_one_of_us(pid, pool);
 }
 
+static bool has_member(unsigned cgroup, void *ctx) {
+  const struct mp_pool *pool = ctx;
+  MP_LIST_EACH(node, &pool->members) {
+    const struct mp_member *m = MP_CONTAINER(node, struct mp_member, node);
+    if (m->cgroup == cgroup && !m->child.settled) return true;
+  }
+  return false;
+}
+
 static void sweep_slice(struct mp_pool *pool) {
   uint64_t now = mp_loop_now(&pool->loop);
   int ended = mp_sweep(mp_strangers_spared, pool, SLICE_MS);
   if (ended > 0) mp_log(pool->log, MP_LOG_INFO, "pool", "ended what a worker had left behind processes=%d", ended);
   if (ended == 0) {
     pool->sweep_since_ms = 0;
+    mp_cgroups_tidy(&pool->cgroups, has_member, pool);
     return;
   }
   bool slow = now - pool->sweep_since_ms > LONG_MS; /* something does not die: held in the kernel, perhaps */

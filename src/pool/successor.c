@@ -229,6 +229,8 @@ static void hand_over(struct mp_successor *s) {
   mp_timer_stop(&s->child.timeout);
   mp_log(pool->log, MP_LOG_INFO, "pool", "the new master serves, leaving to it pid=%d", (int)s->child.proc.pid);
   mp_systemd_hand_over(pool, s->child.proc.pid);
+  mp_control_close(&pool->control); /* its path, and the address of metrics, may be the new one's */
+  mp_reporter_close(&pool->reporter);
   say(s, "take\n");
   pass_signals_on(s);
   mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_HAND_OVER});

@@ -274,3 +274,8 @@ bool mp_coro_unwind(lua_State *L, struct mp_task *task) {
   }
   return any;
 }
+
+lua_State *mp_coro_innermost(const struct mp_task *task) {
+  if (mp_list_empty(&task->nested)) return NULL;
+  return MP_CONTAINER(task->nested.prev, struct mp_nested, node)->co;
+}

@@ -30,4 +30,7 @@ void mp_coro_free(struct mp_sched *sched);
  * is left on L (true), the later ones win as in Lua. */
 bool mp_coro_unwind(lua_State *L, struct mp_task *task);
 
+/* The innermost of those; NULL: the task is parked in its own coroutine. */
+lua_State *mp_coro_innermost(const struct mp_task *task);
+
 #endif

@@ -35,21 +35,40 @@ static void task_is_cancelled(struct mp_owned *owned) {
   withdraw(MP_CONTAINER(owned, struct mp_turn, owned));
 }
 
-static void task_has_ended(struct mp_owned *owned) {
-  struct mp_turn *turn = MP_CONTAINER(owned, struct mp_turn, owned);
-  withdraw(turn);
+static void free_turn(struct mp_turn *turn) {
+  if (turn->holder) *turn->holder = NULL;
   free(turn);
 }
 
-struct mp_turn *mp_line_join(struct mp_line *line, struct mp_task *task, void *item) {
-  struct mp_turn *turn = malloc(sizeof *turn);
+static void task_has_ended(struct mp_owned *owned) {
+  struct mp_turn *turn = MP_CONTAINER(owned, struct mp_turn, owned);
+  withdraw(turn);
+  free_turn(turn);
+}
+
+struct mp_turn *mp_turn_new(void) {
+  struct mp_turn *turn = calloc(1, sizeof *turn);
   if (!turn) return NULL;
-  *turn = (struct mp_turn){.line = line, .item = item, .state = MP_TURN_WAITING};
+  turn->state = MP_TURN_MISSED;
   turn->owned.cancel = task_is_cancelled;
   turn->owned.ended = task_has_ended;
+  mp_list_init(&turn->node);
+  mp_list_init(&turn->owned.node);
+  return turn;
+}
+
+void mp_line_enter(struct mp_line *line, struct mp_turn *turn, struct mp_task *task, void *item, bool called) {
+  turn->line = line;
+  turn->item = item;
+  turn->state = called ? MP_TURN_CALLED : MP_TURN_WAITING;
   mp_list_append(&task->owned, &turn->owned.node);
-  mp_list_append(&line->waiting, &turn->node);
-  line->n_waiting++;
+  mp_list_append(called ? &line->called : &line->waiting, &turn->node);
+  if (!called) line->n_waiting++;
+}
+
+struct mp_turn *mp_line_join(struct mp_line *line, struct mp_task *task, void *item) {
+  struct mp_turn *turn = mp_turn_new();
+  if (turn) mp_line_enter(line, turn, task, item, false);
   return turn;
 }
 
@@ -78,7 +97,10 @@ struct mp_turn *mp_line_next(struct mp_line *line) {
   mp_list_append(&line->called, &turn->node);
   line->n_waiting--;
   turn->state = MP_TURN_CALLED;
-  if (mp_wake_armed(&turn->wake)) mp_wake_fire(&turn->wake);
+  if (turn->on_called)
+    turn->on_called(turn);
+  else if (mp_wake_armed(&turn->wake))
+    mp_wake_fire(&turn->wake);
   return turn;
 }
 
@@ -92,17 +114,16 @@ int mp_turn_park(lua_State *L, struct mp_turn *turn, double timeout_s, lua_KFunc
   return mp_park(L, timeout_s, k, (lua_KContext)turn);
 }
 
-/* What is left in it then was not taken. */
-static void leave(struct mp_turn *turn) {
+void mp_turn_drop(struct mp_turn *turn) {
   mp_list_unlink(&turn->owned.node);
   withdraw(turn);
-  free(turn);
+  free_turn(turn);
 }
 
 void *mp_turn_take(struct mp_turn *turn) {
   void *item = turn->item;
   turn->item = NULL;
-  leave(turn);
+  mp_turn_drop(turn);
   return item;
 }
 
@@ -112,7 +133,7 @@ enum mp_turn_state mp_turn_over(lua_State *L, struct mp_turn *turn, const char *
   if (state == MP_TURN_CALLED)
     *item = mp_turn_take(turn);
   else
-    leave(turn);
+    mp_turn_drop(turn);
   mp_unpark(L);
   /* A cancel takes back what was given (task_is_cancelled): nothing may be returned in its place. */
   if (state == MP_TURN_MISSED && mp_sched_of(L)->current->cancel == MP_CANCEL_ASKED) mp_wait_check(L, what);

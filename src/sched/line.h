@@ -27,14 +27,21 @@ struct mp_turn {
   struct mp_owned owned; /* of the task */
   struct mp_wake wake;   /* not armed: the task is not parked yet, and will look by itself */
   void *item;            /* what the turn offers, or was given; NULL: nothing */
-  uint8_t state;         /* enum mp_turn_state */
+  /* It was called: instead of waking its task, which may wait for more than this. `item` may follow. NULL: wakes. */
+  void (*on_called)(struct mp_turn *turn);
+  struct mp_turn **holder; /* borrowed: set to NULL when the turn is freed; may be NULL */
+  uint8_t state;           /* enum mp_turn_state */
 };
 
 void mp_line_init(struct mp_line *line, void (*undo)(struct mp_line *line, void *item));
 /* The turns stay with their tasks, and know of no line any more. */
 void mp_line_deinit(struct mp_line *line);
 
-/* The last place. NULL: out of memory. */
+/* One that stands in no line yet. NULL: out of memory. */
+struct mp_turn *mp_turn_new(void);
+/* The last place; or, `called`, one that holds its item already. */
+void mp_line_enter(struct mp_line *line, struct mp_turn *turn, struct mp_task *task, void *item, bool called);
+/* Both in one. NULL: out of memory. */
 struct mp_turn *mp_line_join(struct mp_line *line, struct mp_task *task, void *item);
 
 /* Is anybody there who would come? */
@@ -53,6 +60,9 @@ int mp_turn_park(lua_State *L, struct mp_turn *turn, double timeout_s, lua_KFunc
 /* How it ended, first thing in `k`: MP_TURN_CALLED with what stood in its item, MP_TURN_DISMISSED, or MP_TURN_MISSED
  * after a timeout. Frees the turn. Raises the cancellation of a task that was asked to end. */
 enum mp_turn_state mp_turn_over(lua_State *L, struct mp_turn *turn, const char *what, void **item);
+
+/* It is over, whatever it has come to: what is left in it goes back. Frees it. */
+void mp_turn_drop(struct mp_turn *turn);
 
 /* The same for a turn that was called before its task ever parked: what stood in its item. */
 void *mp_turn_take(struct mp_turn *turn);

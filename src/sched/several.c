@@ -1,3 +1,4 @@
+#include "sched/claim.h"
 #include "sched/inside.h"
 
 /* On the Lua stack while it waits; unlinks itself when collected, should the wait never be resumed. */
@@ -18,6 +19,14 @@ static int l_several_gc(lua_State *L) {
   return 0;
 }
 
+/* What stands at the top gives again and again: this wait is for once. */
+static void claim_source(lua_State *L) {
+  const struct mp_source_ops *ops = mp_source_at(L, -1);
+  if (!ops) return;
+  mp_claim_push(L, -1, ops);
+  lua_remove(L, -2);
+}
+
 /* A copy, because the script may change its list meanwhile. */
 static int copy_list(lua_State *L, const char *what) {
   luaL_checktype(L, LIST, LUA_TTABLE);
@@ -27,6 +36,7 @@ static int copy_list(lua_State *L, const char *what) {
   lua_createtable(L, (int)n, 0);
   for (lua_Integer i = 1; i <= n; i++) {
     lua_geti(L, LIST, i);
+    claim_source(L);
     if (!mp_waitable_at(L, -1)) luaL_error(L, "%s: item %I is %s, nothing to wait for", what, i, luaL_typename(L, -1));
     lua_rawseti(L, COPY, i);
   }
@@ -38,6 +48,23 @@ static struct mp_waitable *item(lua_State *L, int i) {
   struct mp_waitable *waitable = lua_touserdata(L, -1);
   lua_pop(L, 1);
   return waitable;
+}
+
+/* Has it ended, or would it without any waiting? */
+static bool has_ended(lua_State *L, int i) {
+  lua_rawgeti(L, COPY, i);
+  struct mp_waitable *waitable = lua_touserdata(L, -1);
+  bool ended = waitable->settled || (waitable->ops->look && waitable->ops->look(L, waitable, lua_gettop(L)));
+  lua_pop(L, 1);
+  return ended;
+}
+
+/* What was given to any but `taken` (0: to any), goes back. */
+static void drop_all(const struct several *several, int taken) {
+  for (int i = 0; i < several->group.n; i++) {
+    struct mp_waitable *waitable = several->waiters[i].on;
+    if (i + 1 != taken && waitable->ops->drop) waitable->ops->drop(waitable);
+  }
 }
 
 static struct several *push_several(lua_State *L, int n, bool all) {
@@ -90,18 +117,17 @@ static void refuse_self(lua_State *L, const struct several *several, const char 
   }
 }
 
+static void check_all(lua_State *L, const struct several *several, const char *what) {
+  mp_wait_check(L, what);
+  refuse_self(L, several, what);
+  mp_refuse_group_cycle(L, &several->group, what);
+}
+
 /* Parks until the group says so; `k` unlinks what is left. */
 static int park_linked(lua_State *L, struct several *several, double timeout_s, lua_KFunction k) {
   begin_all(L, several);
   link_unsettled(L, several);
   return mp_park(L, timeout_s, k, 0);
-}
-
-static int park_for(lua_State *L, struct several *several, const char *what, double timeout_s, lua_KFunction k) {
-  mp_wait_check(L, what);
-  refuse_self(L, several, what);
-  mp_refuse_group_cycle(L, &several->group, what);
-  return park_linked(L, several, timeout_s, k);
 }
 
 static int push_item(lua_State *L, int i) {
@@ -129,8 +155,9 @@ static int after_any(lua_State *L, int status, lua_KContext ctx) {
   struct several *several = lua_touserdata(L, SEVERAL);
   (void)status, (void)ctx;
   unlink_all(several);
-  if (unpark(L, several) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
-  return push_winner(L, several->group.first);
+  bool timeout = unpark(L, several) == MP_WOKEN_TIMEOUT;
+  drop_all(several, timeout ? 0 : several->group.first);
+  return timeout ? mp_push_timeout(L) : push_winner(L, several->group.first);
 }
 
 int mp_wait_any(lua_State *L) {
@@ -138,8 +165,10 @@ int mp_wait_any(lua_State *L) {
   double timeout_s = mp_check_timeout(L, TIMEOUT);
   if (n == 0) return luaL_error(L, "wait_any: an empty list never ends");
   for (int i = 1; i <= n; i++)
-    if (item(L, i)->settled) return push_winner(L, i);
-  return park_for(L, push_several(L, n, false), "wait_any", timeout_s, after_any);
+    if (has_ended(L, i)) return push_winner(L, i);
+  struct several *several = push_several(L, n, false);
+  check_all(L, several, "wait_any");
+  return park_linked(L, several, timeout_s, after_any);
 }
 
 /* ---- all of several ---- */
@@ -183,6 +212,7 @@ static int after_join(lua_State *L, int status, lua_KContext ctx) {
 static int join_and_raise(lua_State *L, struct several *several, int failed) {
   struct mp_task *task = mp_sched_of(L)->current;
   several->group.first = failed;
+  drop_all(several, failed);
   for (int i = 0; i < several->group.n; i++) {
     struct mp_waitable *waitable = several->waiters[i].on;
     if (!waitable->settled && waitable->ops->cancel) waitable->ops->cancel(waitable);
@@ -196,7 +226,10 @@ static int after_all(lua_State *L, int status, lua_KContext ctx) {
   struct several *several = lua_touserdata(L, SEVERAL);
   (void)status, (void)ctx;
   unlink_all(several);
-  if (unpark(L, several) == MP_WOKEN_TIMEOUT) return mp_push_timeout(L);
+  if (unpark(L, several) == MP_WOKEN_TIMEOUT) {
+    drop_all(several, 0);
+    return mp_push_timeout(L);
+  }
   int failed = first_failed(several);
   return failed ? join_and_raise(L, several, failed) : push_firsts(L, several->group.n);
 }
@@ -208,5 +241,8 @@ int mp_wait_all(lua_State *L) {
   int failed = first_failed(several);
   if (failed) return join_and_raise(L, several, failed);
   if (all_settled(several)) return push_firsts(L, n);
-  return park_for(L, several, "wait_all", timeout_s, after_all);
+  check_all(L, several, "wait_all");
+  for (int i = 1; i <= n; i++) has_ended(L, i);
+  if (all_settled(several)) return push_firsts(L, n);
+  return park_linked(L, several, timeout_s, after_all);
 }

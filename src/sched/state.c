@@ -64,8 +64,10 @@ static void run_ready(struct mp_soon *soon) {
   mp_list_splice(&batch, &sched->ready);
   while ((node = mp_list_pop(&batch))) {
     struct mp_task *task = MP_CONTAINER(node, struct mp_task, node);
+    if (sched->on_resume) sched->on_resume(sched, task);
     mp_task_run(task, task->n_args);
   }
+  if (sched->on_resume) sched->on_resume(sched, NULL);
 }
 
 void mp_anchor(lua_State *L, const void *key) {

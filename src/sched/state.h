@@ -21,6 +21,8 @@ struct mp_sched {
   /* L has held the loop for too long, or (not `over`) for longer than it should: in a hook, while it is at it. The
    * traceback is to be had now. May be NULL. */
   void (*on_held)(struct mp_sched *sched, lua_State *L, bool over);
+  /* A task that had waited, or was queued, is about to run; NULL: it has. May be NULL. */
+  void (*on_resume)(struct mp_sched *sched, const struct mp_task *task);
   struct mp_held held;
   char
       starved[1024]; /* where memory was refused last; ends with a NUL. Written by the room above, from its allocator */

@@ -40,6 +40,10 @@ struct mp_waitable_ops {
   int (*push)(lua_State *L, struct mp_waitable *waitable, int index);
   /* Somebody is about to wait for it. May be NULL. */
   void (*begin)(struct mp_waitable *waitable, struct mp_task *waiting);
+  /* Might it end without any waiting? True: it has. May be NULL. */
+  bool (*look)(lua_State *L, struct mp_waitable *waitable, int index);
+  /* The wait is over, and does not take what this one ended with. May be NULL. */
+  void (*drop)(struct mp_waitable *waitable);
   /* Asks it to end. May be NULL. */
   void (*cancel)(struct mp_waitable *waitable);
   /* A cancel has reached it, and its end is near: a cancelled waiter waits for that first. May be NULL. */

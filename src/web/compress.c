@@ -23,69 +23,12 @@ enum {
 
 /* ---- what the client takes ---- */
 
-/* A weight in thousandths; malformed: 0, so that it is not used (RFC 9110 12.4.2). */
-static unsigned weight_of(struct mp_slice s) {
-  unsigned value = 0, place = 1000;
-  if (s.len == 0 || s.len > 5 || (s.at[0] != '0' && s.at[0] != '1') || (s.len > 1 && s.at[1] != '.')) return 0;
-  for (size_t i = 0; i < s.len; i++) {
-    if (i == 1) continue;
-    if (!mp_byte_is(s.at[i], MP_BYTE_DIGIT)) return 0;
-    value += (unsigned)(s.at[i] - '0') * place;
-    place /= 10;
-  }
-  return value > 1000 ? 0 : value;
-}
-
-static unsigned split_weight(struct mp_slice *element) {
-  const char *semicolon = memchr(element->at, ';', element->len);
-  if (!semicolon) return 1000;
-  size_t len = (size_t)(semicolon - element->at);
-  struct mp_slice rest = mp_slice_trim(mp_slice(semicolon + 1, element->len - len - 1));
-  *element = mp_slice_trim(mp_slice(element->at, len));
-  if (rest.len < 2 || (rest.at[0] | 0x20) != 'q' || rest.at[1] != '=') return 0;
-  return weight_of(mp_slice(rest.at + 2, rest.len - 2));
-}
-
-struct wishes {
-  int gzip, deflate, brotli, identity, other; /* thousandths; -1: not named */
-};
-
-static void note_wish(struct wishes *wishes, struct mp_slice element) {
-  int weight = (int)split_weight(&element);
-  if (mp_slice_is_nocase(element, MP_SLICE("gzip")) || mp_slice_is_nocase(element, MP_SLICE("x-gzip")))
-    wishes->gzip = weight;
-  else if (mp_slice_is_nocase(element, MP_SLICE("deflate")))
-    wishes->deflate = weight;
-  else if (mp_slice_is_nocase(element, MP_SLICE("br")))
-    wishes->brotli = weight;
-  else if (mp_slice_is_nocase(element, MP_SLICE("identity")))
-    wishes->identity = weight;
-  else if (mp_slice_is(element, MP_SLICE("*")))
-    wishes->other = weight;
-}
-
-static void prefer(enum mp_coding coding, int weight, const struct wishes *wishes, enum mp_coding *best, int *most) {
-  if (weight < 0) weight = wishes->other;
-  if (weight <= *most || weight < wishes->identity) return;
-  *most = weight;
-  *best = coding;
-}
-
-enum mp_coding mp_coding_accepted(const struct mp_head *head) {
-  struct wishes wishes = {-1, -1, -1, -1, -1};
-  enum mp_coding best = MP_CODING_NONE;
-  int most = 0;
-  for (unsigned i = 0; i < head->n_fields; i++) {
-    struct mp_slice rest = head->fields[i].value, element;
-    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("Accept-Encoding"))) continue;
-    while (mp_list_next(&rest, &element)) note_wish(&wishes, element);
-  }
+enum mp_coding mp_packing_accepted(const struct mp_head *head) {
+  unsigned offered = MP_CODING_BIT(MP_CODING_GZIP) | MP_CODING_BIT(MP_CODING_DEFLATE);
 #ifdef MOONPOOL_BROTLI
-  prefer(MP_CODING_BROTLI, wishes.brotli, &wishes, &best, &most);
+  offered |= MP_CODING_BIT(MP_CODING_BROTLI);
 #endif
-  prefer(MP_CODING_GZIP, wishes.gzip, &wishes, &best, &most);
-  prefer(MP_CODING_DEFLATE, wishes.deflate, &wishes, &best, &most);
-  return best;
+  return mp_coding_accepted(head, offered);
 }
 
 /* ---- what is worth it ---- */
@@ -133,7 +76,7 @@ static bool lists(const struct mp_reply *reply, struct mp_slice name, struct mp_
 bool mp_reply_is_packable(const struct mp_reply *reply, uint64_t length) {
   struct mp_slice value;
   bool streams = length == MP_LENGTH_UNKNOWN;
-  if (!streams && (length < MP_PACK_LEAST || length > MP_PACK_MOST)) return false;
+  if (!streams && length < MP_PACK_LEAST) return false;
   if (streams && reply->has_length) return false;
   if (mp_status_bodiless(reply->status) || reply->status == 205 || reply->status == 206) return false;
   if (!mp_reply_get(reply, MP_SLICE("Content-Type"), &value) || !is_text(value)) return false;
@@ -168,8 +111,7 @@ static int weaken_tag(struct mp_reply *reply) {
 }
 
 int mp_reply_is_packed(struct mp_reply *reply, enum mp_coding coding) {
-  static const char *const names[] = {"identity", "gzip", "deflate", "br"};
-  int err = mp_reply_set(reply, MP_SLICE("Content-Encoding"), mp_slice(names[coding], strlen(names[coding])));
+  int err = mp_reply_set(reply, MP_SLICE("Content-Encoding"), mp_coding_name(coding));
   if (err == 0) err = weaken_tag(reply);
   if (err == 0) err = mp_reply_remove(reply, MP_SLICE("Content-Length"));
   if (err == 0) err = mp_reply_remove(reply, MP_SLICE("Accept-Ranges")); /* of the bytes that are not sent */

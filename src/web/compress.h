@@ -1,26 +1,26 @@
 /* compress.h - answers packed for clients that take it (RFC 9110 8.4, 12.5.3).
  *
- * Text of MP_PACK_LEAST bytes and more is packed: whole answers at once, streams piece by piece, each flushed so that
- * nothing is held back. Left as it is: what the handler has encoded itself, or set a length for in a stream, parts of
- * something (206), event streams, Cache-Control: no-transform, and what packing would make no smaller. A handler turns
- * it off for one answer by Content-Encoding: identity, a field that is not sent. */
+ * Text of MP_PACK_LEAST bytes and more is packed: whole answers at once, those above MP_PACK_AT_ONCE a slice a turn of
+ * the loop (packing.h), streams piece by piece, each flushed so that nothing is held back. Left as it is: what the
+ * handler has encoded itself, or set a length for in a stream, parts of something (206), event streams, Cache-Control:
+ * no-transform, and what packing would make no smaller. A handler turns it off for one answer by Content-Encoding:
+ * identity, a field that is not sent. */
 #ifndef MP_WEB_COMPRESS_H
 #define MP_WEB_COMPRESS_H
 
+#include "http/coding.h"
 #include "http/reply.h"
 
 enum {
   MP_PACK_LEAST = 1024,
-  MP_PACK_MOST = 1024 * 1024 /* a larger whole answer would hold the loop too long */
+  MP_PACK_AT_ONCE = 256 * 1024 /* more would hold the loop too long */
 };
-
-enum mp_coding { MP_CODING_NONE, MP_CODING_GZIP, MP_CODING_DEFLATE, MP_CODING_BROTLI };
 
 /* The state of one stream under way. */
 struct mp_packer;
 
 /* The one the client likes best among those that are built in. */
-enum mp_coding mp_coding_accepted(const struct mp_head *head);
+enum mp_coding mp_packing_accepted(const struct mp_head *head);
 
 /* Whether an answer of `length` bytes (or MP_LENGTH_UNKNOWN) is of a kind that is packed, whoever asks for it. */
 bool mp_reply_is_packable(const struct mp_reply *reply, uint64_t length);

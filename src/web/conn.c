@@ -194,6 +194,7 @@ static void register_conn(struct mp_server *server, struct mp_conn *c) {
   mp_list_append(&server->conns, &c->node);
   c->server = server;
   c->fresh = c->starved = true;
+  c->memo = server->memo;
   server->n_conns++;
 }
 

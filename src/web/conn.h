@@ -38,6 +38,7 @@ struct mp_conn {
   struct mp_exchange *ex;   /* borrowed from the room above until finished, then owned while its body is discarded */
   struct mp_buf in;         /* owned: bytes read and not used yet */
   struct mp_head_scan scan;
+  uint8_t memo;           /* of server->memos: where its heads were found last */
   struct mp_address peer; /* who sends: the socket's other end, or whom a PROXY header names */
   uint32_t discarded;     /* bytes thrown away since the last answer ended */
   uint32_t due_ms;        /* of `due`; 0: none; low bits of the clock */

@@ -1,7 +1,7 @@
 #include "base/check.h"
 #include "http/status.h"
 #include "web/conn.h"
-#include "web/sending.h"
+#include "web/packing.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -33,11 +33,19 @@ static void drop_block(struct mp_exchange *ex) {
   ex->block_cap = 0;
 }
 
+/* Whichever comes last: the end of the answer, or of what the room above does with it. */
+static void forget_when_over(struct mp_exchange *ex) {
+  if (!ex->place || !ex->recorded || !ex->finished) return;
+  ex->server->ops->on_forget(ex);
+  ex->place = 0;
+}
+
 static void record(struct mp_exchange *ex, bool whole) {
   const struct mp_server_ops *ops = ex->server->ops;
   if (ex->recorded) return;
   ex->recorded = true;
   if (ops->on_over) ops->on_over(ex, whole);
+  forget_when_over(ex);
 }
 
 static void stop_sending(struct mp_exchange *ex) {
@@ -168,10 +176,6 @@ static enum mp_verdict wait_for_body(struct mp_exchange *ex, struct mp_refusal *
   return MP_MORE;
 }
 
-static bool is_too_long(const struct mp_exchange *ex) {
-  return ex->head.body == MP_BODY_LENGTH && ex->head.content_length > ex->max_body;
-}
-
 static enum mp_verdict next_piece(struct mp_exchange *ex, struct mp_slice *piece, struct mp_refusal *why) {
   struct mp_conn *c = ex->conn;
   struct mp_slice bytes = mp_conn_at_hand(c);
@@ -197,7 +201,7 @@ enum mp_verdict mp_exchange_read(struct mp_exchange *ex, struct mp_slice *piece,
   }
   if (!ex->conn || ex->conn->stream.closing) return refuse_reading(ex, why, 400, "the client went away");
   if (ex->reply.ended) return refuse_reading(ex, why, 400, "the answer has ended");
-  if (is_too_long(ex)) return refuse_reading(ex, why, 413, "the body is too large");
+  if (mp_exchange_is_too_long(ex)) return refuse_reading(ex, why, 413, "the body is too large");
   if (ex->body.total == 0) ex->body.most = ex->max_body;
   return next_piece(ex, piece, why);
 }
@@ -266,7 +270,7 @@ static int choose_coding(struct mp_exchange *ex, uint64_t length, enum mp_coding
   *coding = MP_CODING_NONE;
   mp_reply_forget_identity(&ex->reply);
   if (!packable) return 0;
-  *coding = mp_coding_accepted(&ex->head);
+  *coding = mp_packing_accepted(&ex->head);
   return mp_reply_varies(&ex->reply);
 }
 
@@ -279,12 +283,8 @@ static bool pack_into(struct mp_exchange *ex, enum mp_coding coding, struct mp_s
 }
 
 /* `*body` becomes the packed one, borrowed from the server until the next. Without memory for that it stays. */
-static int pack_whole(struct mp_exchange *ex, struct mp_slice *body) {
+static int pack_whole(struct mp_exchange *ex, enum mp_coding coding, struct mp_slice *body) {
   struct mp_buf *packed = &ex->server->packed;
-  enum mp_coding coding;
-  int err = choose_coding(ex, body->len, &coding);
-  if (err < 0 || coding == MP_CODING_NONE) return err;
-  if (ex->reply.has_length && ex->reply.length != body->len) return 0; /* the handler is told of its mistake */
   if (!pack_into(ex, coding, *body, packed) || mp_buf_len(packed) >= body->len) return 0;
   *body = mp_buf_slice(packed);
   return mp_reply_is_packed(&ex->reply, coding);
@@ -358,12 +358,6 @@ static int send_whole(struct mp_exchange *ex, struct mp_slice body) {
   return 0;
 }
 
-int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
-  int err = may_begin(ex);
-  if (err == 0) err = pack_whole(ex, &body);
-  return err < 0 ? err : send_whole(ex, body);
-}
-
 int mp_exchange_send_as_is(struct mp_exchange *ex, struct mp_slice body) {
   int err = may_begin(ex);
   return err < 0 ? err : send_whole(ex, body);
@@ -403,6 +397,33 @@ int mp_exchange_write(struct mp_exchange *ex, struct mp_slice piece) {
     ex->body_sent += piece.len;
   appended(ex, before);
   return err;
+}
+
+/* Packed by itself; to HEAD all but that. `*none`: there is no memory for it. */
+static int send_packing(struct mp_exchange *ex, enum mp_coding coding, struct mp_slice body, bool *none) {
+  struct mp_sending *sending = ex->reply.head_only ? NULL : mp_packing_new(coding, body);
+  *none = !sending && !ex->reply.head_only;
+  if (*none) return 0;
+  int err = mp_reply_is_packed(&ex->reply, coding);
+  if (err == 0 && sending) err = mp_exchange_send_rest(ex, MP_LENGTH_UNKNOWN, sending);
+  if (err == 0 && !sending) err = mp_exchange_head(ex, MP_LENGTH_UNKNOWN);
+  if (err == 0 && !sending) err = mp_exchange_end(ex);
+  if (err < 0 && sending) sending->drop(sending);
+  return err;
+}
+
+int mp_exchange_send(struct mp_exchange *ex, struct mp_slice body) {
+  enum mp_coding coding = MP_CODING_NONE;
+  bool none = true, mistaken = ex->reply.has_length && ex->reply.length != body.len; /* which the handler is told of */
+  int err = may_begin(ex);
+  if (err == 0) err = choose_coding(ex, body.len, &coding);
+  if (err == 0 && coding != MP_CODING_NONE && !mistaken) {
+    if (body.len > MP_PACK_AT_ONCE)
+      err = send_packing(ex, coding, body, &none);
+    else
+      err = pack_whole(ex, coding, &body);
+  }
+  return err < 0 || !none ? err : send_whole(ex, body);
 }
 
 int mp_exchange_end(struct mp_exchange *ex) {
@@ -489,12 +510,18 @@ void mp_exchange_finish(struct mp_exchange *ex, bool cut) {
   ex->wants_body = ex->wants_room = false;
   if (server->current == ex && !(ex->sending && is_kept(ex))) server->current = NULL; /* else its head is needed on */
   server->n_held--;
+  forget_when_over(ex);
   if (c) mp_conn_touch(c);
   if (server->draining) mp_server_look(server);
   if (is_kept(ex)) return;
   if (c && c->ex == ex) c->ex = NULL;
   if (ex->block_cap > KEPT_MOST) drop_block(ex);
   mp_exchange_give_back(ex);
+}
+
+void mp_exchange_set_time(struct mp_exchange *ex, uint64_t ms) {
+  ex->request_ms = ms;
+  if (ex->conn) mp_conn_touch(ex->conn);
 }
 
 struct mp_client mp_exchange_client(const struct mp_exchange *ex) {

@@ -75,7 +75,7 @@ static int make_lines(struct parts *p, struct mp_reply *reply, struct mp_slice t
 
 /* ---- going on ---- */
 
-static const struct mp_source *source_of(const struct parts *p) {
+static struct mp_source *source_of(const struct parts *p) {
   return &p->asset->forms[p->form];
 }
 

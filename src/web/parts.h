@@ -2,8 +2,8 @@
  *
  *   [part's head ─► slices of the file]… ─► closing line
  *
- * What is not at hand is fetched by a thread, and the connection waits. Heads of parts are made one by one: thousands of
- * parts take no more memory than the field that asked for them. */
+ * What is not at hand is fetched by a thread, and the connection waits. Heads of parts are made one by one: thousands
+ * of parts take no more memory than the field that asked for them. */
 #ifndef MP_WEB_PARTS_H
 #define MP_WEB_PARTS_H
 

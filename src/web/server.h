@@ -11,6 +11,7 @@
 
 #include "http/body.h"
 #include "http/forwarded.h"
+#include "http/memo.h"
 #include "http/reply.h"
 #include "io/files.h"
 #include "io/listener.h"
@@ -36,10 +37,13 @@ struct mp_exchange {
   struct mp_client peer;     /* who sends: the socket's other end, or whom a PROXY header names */
   uint16_t told_status;      /* the status that the client was sent; 0: none */
   uint64_t max_body;         /* may be changed before the first read */
+  uint64_t request_ms;       /* from `started_ms` on; 0: any time; may be changed by mp_exchange_set_time */
   struct mp_refusal refused; /* what reading the body came to; status 0: nothing bad */
   bool body_done, continued, wants_body, wants_room, gone, finished;
   bool spoiled;             /* a piece was lost on its way into the packer: the answer can only be cut */
   struct mp_packer *packer; /* owned: of a stream that is packed; else NULL */
+  uint64_t began_ns;        /* of the room above: when it began, by a finer clock; 0 before on_request */
+  uint16_t place;           /* of the room above: where it is noted; then on_forget comes. 0 before on_request */
   bool recorded;            /* on_over was called */
   bool told;                /* in the server's list of those whose waits end with the answer */
   struct mp_exchange *next; /* of the server's free list, or of that list */
@@ -59,8 +63,13 @@ struct mp_server_ops {
   /* These may be NULL. The answer has ended, or never will (not `whole`: the client went away, the handler failed in
    * the middle of it). Once for each exchange, for the record; its head can be read. */
   void (*on_over)(struct mp_exchange *ex, bool whole);
+  /* Finished, and its answer is over: nothing of it is in flight any more. Only for what has a `place`. */
+  void (*on_forget)(struct mp_exchange *ex);
   /* What came was refused before it became an exchange. */
   void (*on_refused)(struct mp_server *server, const struct mp_address *peer, int status);
+  /* Would a request with so long a body be of use, though it is above the limit? Then it is handed up, and refused when
+   * its body is read, unless `max_body` has been raised by then. NULL: none is. */
+  bool (*takes_body)(struct mp_server *server, uint64_t length);
   /* Had a sibling better take the next connection? Asked again soon if nobody did. */
   bool (*holds_back)(struct mp_server *server);
   /* One was taken: n_conns has changed. */
@@ -77,6 +86,8 @@ struct mp_server_config {
   bool proxy_protocol;          /* each connection begins with a PROXY header, or is refused */
   const struct mp_trust *trust; /* borrowed: outlives the server; NULL: no proxy is believed */
 };
+
+enum { MP_MEMOS = 16 /* kinds of clients whose field lines are remembered */ };
 
 /* One listening socket. */
 struct mp_door {
@@ -107,6 +118,8 @@ struct mp_server {
   struct mp_exchange *told;    /* held by the room above: their waits end although their answers have ended */
   struct mp_exchange *current; /* inside on_request: its head still borrows the bytes just read; else NULL */
   struct mp_lent lent;
+  struct mp_head_memo memos[MP_MEMOS];
+  uint8_t memo, next_memo;  /* the one that was of use last; the one to be overwritten */
   struct mp_files files;    /* those that were sent lately */
   struct mp_buf spare;      /* owned: memory for the next answers, so that idle connections hold none */
   struct mp_packer *packer; /* owned: kept for the next answer that is packed; NULL: none yet */
@@ -158,6 +171,14 @@ int mp_exchange_end(struct mp_exchange *ex);                              /* hea
  * The answer counts as ended from now on, and is when all of it has been sent; the exchange may be finished before
  * that. */
 int mp_exchange_send_rest(struct mp_exchange *ex, uint64_t length, struct mp_sending *sending);
+
+/* So much time from the beginning of the request on, instead of the server's own; 0: any. */
+void mp_exchange_set_time(struct mp_exchange *ex, uint64_t ms);
+
+/* The body is known to be above the limit already. */
+static inline bool mp_exchange_is_too_long(const struct mp_exchange *ex) {
+  return ex->head.body == MP_BODY_LENGTH && ex->head.content_length > ex->max_body;
+}
 
 /* Nothing more may be written: the answer has ended, or ends by itself. */
 static inline bool mp_exchange_is_over(const struct mp_exchange *ex) {

@@ -1,5 +1,5 @@
 #include "web/static.h"
-#include "http/bytes.h"
+#include "http/coding.h"
 #include "http/conditional.h"
 #include "http/mime.h"
 #include "http/status.h"
@@ -79,58 +79,30 @@ int mp_static_status(int err) {
 
 /* ---- packed forms (RFC 9110 12.5.3) ---- */
 
-static const struct mp_slice codings[MP_FILE_FORMS] = {{"identity", 8}, {"gzip", 4}, {"br", 2}};
+static const enum mp_coding codings[MP_FILE_FORMS] = {MP_CODING_NONE, MP_CODING_GZIP, MP_CODING_BROTLI};
 
-/* The quality that an element "coding;q=0.5" asks for, in thousandths; -1: malformed. */
-static int quality_of(struct mp_slice parameters) {
-  struct mp_slice s = mp_slice_trim(parameters);
-  if (s.len == 0) return 1000;
-  if (s.at[0] != ';') return -1;
-  s = mp_slice_trim(mp_slice(s.at + 1, s.len - 1));
-  if (s.len < 3 || (s.at[0] | 0x20) != 'q' || s.at[1] != '=') return -1;
-  int quality = 0, digit = 1000;
-  for (size_t i = 2; i < s.len && digit > 0; i++) {
-    if (s.at[i] == '.' && i == 3) continue;
-    if (!mp_byte_is(s.at[i], MP_BYTE_DIGIT)) return -1;
-    quality += digit * (s.at[i] - '0');
-    digit /= 10;
-  }
-  return quality > 1000 ? -1 : quality;
-}
-
-static void weigh_element(struct mp_slice element, int quality[MP_FILE_FORMS], int *any) {
-  size_t n = 0;
-  while (n < element.len && mp_byte_is(element.at[n], MP_BYTE_TOKEN)) n++;
-  struct mp_slice name = mp_slice(element.at, n);
-  int wanted = quality_of(mp_slice(element.at + n, element.len - n));
-  if (wanted < 0) return;
-  if (mp_slice_is(name, MP_SLICE("*"))) *any = wanted;
-  if (mp_slice_is_nocase(name, MP_SLICE("x-gzip"))) name = codings[MP_FILE_GZIP];
-  for (int i = 0; i < MP_FILE_FORMS; i++)
-    if (mp_slice_is_nocase(name, codings[i])) quality[i] = wanted;
-}
-
-/* The form the client likes best; brotli before gzip before none where it does not care. Where it wants none of them,
- * as it is: that is allowed, and better than nothing. */
 static enum mp_file_form choose_form(const struct mp_head *head, const struct mp_asset *asset) {
-  int quality[MP_FILE_FORMS] = {-1, -1, -1}, any = 0, best = MP_FILE_PLAIN;
-  if (!asset->has[MP_FILE_GZIP] && !asset->has[MP_FILE_BROTLI]) return MP_FILE_PLAIN;
-  for (unsigned i = 0; i < head->n_fields; i++) {
-    struct mp_slice list = head->fields[i].value, element;
-    if (!mp_slice_is_nocase(head->fields[i].name, MP_SLICE("Accept-Encoding"))) continue;
-    while (mp_list_next(&list, &element)) weigh_element(element, quality, &any);
-  }
-  for (int i = 0; i < MP_FILE_FORMS; i++)
-    if (quality[i] < 0) quality[i] = i == MP_FILE_PLAIN && any == 0 ? 1 : any; /* identity is last, but never out */
+  unsigned offered = 0;
   for (int i = 1; i < MP_FILE_FORMS; i++)
-    if (asset->has[i] && quality[i] > 0 && quality[i] >= quality[best]) best = i;
-  return best;
+    if (asset->has[i]) offered |= MP_CODING_BIT(codings[i]);
+  if (offered == 0) return MP_FILE_PLAIN;
+  switch (mp_coding_accepted(head, offered)) {
+  case MP_CODING_GZIP:
+    return MP_FILE_GZIP;
+  case MP_CODING_BROTLI:
+    return MP_FILE_BROTLI;
+  default:
+    return MP_FILE_PLAIN;
+  }
 }
 
 /* ---- fields ---- */
 
-/* Kept with the form: they are the same in every answer. A packed form is another representation, so its tag differs
- * even where size and time are the same (RFC 9110 8.8.3.3). */
+#define ACCEPTS "Accept-Ranges: bytes\r\n"
+#define NOSNIFF "X-Content-Type-Options: nosniff\r\n"
+
+/* Kept with the form, for they are the same in every answer: first the validators, then what only 200 has. A packed
+ * form is another representation, so its tag differs even where size and time are the same (RFC 9110 8.8.3.3). */
 static int make_note(struct mp_asset *asset, enum mp_file_form form) {
   const struct mp_source *file = &asset->forms[form];
   char text[MP_ETAG_SIZE];
@@ -138,7 +110,7 @@ static int make_note(struct mp_asset *asset, enum mp_file_form form) {
   static const char *const marks[MP_FILE_FORMS] = {"", "-gz", "-br"};
   struct mp_date date = {.at = -1};
   mp_date_set(&date, file->modified.tv_sec);
-  return mp_buf_addf(&asset->note[form], "ETag: %.*s%s\"\r\nLast-Modified: %s\r\n", (int)etag.len - 1, etag.at,
+  return mp_buf_addf(&asset->note[form], "ETag: %.*s%s\"\r\nLast-Modified: %s\r\n" ACCEPTS, (int)etag.len - 1, etag.at,
                      marks[form], date.text);
 }
 
@@ -149,12 +121,16 @@ static struct mp_slice etag_of(const struct mp_asset *asset, enum mp_file_form f
   return mp_slice(note.at + 6, (size_t)(end - note.at) - 6);
 }
 
-/* A date in the future is not sent (RFC 9110 8.8.2.1), and the tag is enough. */
-static struct mp_slice validators_of(const struct mp_asset *asset, enum mp_file_form form, time_t now) {
+/* With `all`, what only 200 has, too. A date in the future is not sent (RFC 9110 8.8.2.1), and the tag is enough. */
+static int add_note(struct mp_reply *reply, const struct mp_asset *asset, enum mp_file_form form, bool all,
+                    time_t now) {
   struct mp_slice note = mp_buf_slice(&asset->note[form]);
-  if (asset->forms[form].modified.tv_sec <= now) return note;
+  size_t accepts = sizeof ACCEPTS - 1, validators = note.len - accepts;
+  if (asset->forms[form].modified.tv_sec <= now)
+    return mp_reply_add_line(reply, mp_slice(note.at, all ? note.len : validators));
   const char *end = memchr(note.at, '\n', note.len);
-  return mp_slice(note.at, (size_t)(end + 1 - note.at));
+  int err = mp_reply_add_line(reply, mp_slice(note.at, (size_t)(end + 1 - note.at)));
+  return err == 0 && all ? mp_reply_add_line(reply, mp_slice(note.at + validators, accepts)) : err;
 }
 
 static int add_line_unless_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice value) {
@@ -194,12 +170,30 @@ static int add_vary(struct mp_reply *reply, const struct mp_asset *asset) {
   return mp_reply_add_line(reply, MP_SLICE("Vary: Accept-Encoding\r\n"));
 }
 
+/* Where nobody has set a field before. The type was checked where it came from. */
+static int add_type(struct mp_reply *reply, struct mp_slice type) {
+  struct mp_slice name = MP_SLICE(NOSNIFF "Content-Type: ");
+  char *to = mp_buf_room(&reply->fields, name.len + type.len + 2);
+  if (!to) return -ENOMEM;
+  memcpy(to, name.at, name.len);
+  memcpy(to + name.len, type.at, type.len);
+  memcpy(to + name.len + type.len, "\r\n", 2);
+  mp_buf_grew(&reply->fields, name.len + type.len + 2);
+  return 0;
+}
+
 /* What describes the content: not for 304 (RFC 9110 15.4.5). */
-static int add_description(const struct mp_static *plan, struct mp_reply *reply, const struct mp_static_options *o) {
-  int err = add_line_unless_set(reply, MP_SLICE("X-Content-Type-Options"), MP_SLICE("nosniff"));
-  if (err == 0 && plan->ranges.n < 2) err = add_line_unless_set(reply, MP_SLICE("Content-Type"), plan->type);
+static int add_description(const struct mp_static *plan, struct mp_reply *reply, const struct mp_static_options *o,
+                           bool untouched) {
+  int err;
+  if (untouched && plan->ranges.n < 2)
+    err = add_type(reply, plan->type);
+  else
+    err = add_line_unless_set(reply, MP_SLICE("X-Content-Type-Options"), MP_SLICE("nosniff"));
+  if (err == 0 && !untouched && plan->ranges.n < 2)
+    err = add_line_unless_set(reply, MP_SLICE("Content-Type"), plan->type);
   if (err == 0 && plan->form != MP_FILE_PLAIN)
-    err = mp_reply_set(reply, MP_SLICE("Content-Encoding"), codings[plan->form]);
+    err = mp_reply_set(reply, MP_SLICE("Content-Encoding"), mp_coding_name(codings[plan->form]));
   if (err == 0 && o->download.at) err = add_download(reply, o->download);
   return err;
 }
@@ -218,20 +212,19 @@ static int add_range(const struct mp_static *plan, struct mp_reply *reply) {
 static void remove_others(struct mp_reply *reply) {
   static const struct mp_slice names[] = {
       {"ETag", 4}, {"Last-Modified", 13}, {"Accept-Ranges", 13}, {"Content-Length", 14}};
-  if (mp_buf_len(&reply->fields) == 0) return;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) (void)mp_reply_remove(reply, names[i]);
 }
 
 static int add_fields(const struct mp_static *plan, struct mp_exchange *ex, const struct mp_static_options *o) {
   struct mp_reply *reply = &ex->reply;
+  bool untouched = mp_buf_len(&reply->fields) == 0, all = reply->status == 200;
   int err = 0;
-  remove_others(reply);
-  if (reply->status == 200 || reply->status == 206 || reply->status == 304)
-    err = mp_reply_add_line(reply, validators_of(plan->asset, plan->form, ex->server->date.at));
-  if (err == 0 && reply->status == 200) err = mp_reply_add_line(reply, MP_SLICE("Accept-Ranges: bytes\r\n"));
+  if (!untouched) remove_others(reply);
+  if (all || reply->status == 206 || reply->status == 304)
+    err = add_note(reply, plan->asset, plan->form, all, ex->server->date.at);
   if (err == 0) err = add_cache_control(reply, o->max_age_s);
   if (err == 0) err = add_vary(reply, plan->asset);
-  if (err == 0 && reply->status != 304) err = add_description(plan, reply, o);
+  if (err == 0 && reply->status != 304) err = add_description(plan, reply, o, untouched);
   if (err == 0 && plan->ranges.n == 1) err = add_range(plan, reply);
   return err;
 }
@@ -247,8 +240,19 @@ static bool only_reads(const struct mp_head *head) {
   return mp_slice_is(head->method, MP_SLICE("GET")) || mp_slice_is(head->method, MP_SLICE("HEAD"));
 }
 
+/* Most requests ask for nothing of that: "If-…" or Range is among the fields, or something else that begins like them.
+ */
+static bool may_ask(const struct mp_head *head) {
+  for (unsigned i = 0; i < head->n_fields; i++) {
+    char first = head->fields[i].name.at[0] | 0x20;
+    if (first == 'i' || first == 'r') return true;
+  }
+  return false;
+}
+
 /* 200, 206, 304, 412 or 416. */
 static int judge(struct mp_static *plan, const struct mp_head *head) {
+  if (!may_ask(head)) return 200;
   const struct mp_source *file = &plan->asset->forms[plan->form];
   struct mp_validators now = {etag_of(plan->asset, plan->form), file->modified.tv_sec};
   int status = only_reads(head) ? mp_conditional_status(head, &now) : 0;
@@ -273,7 +277,7 @@ int mp_static_prepare(struct mp_static *plan, struct mp_exchange *ex, struct mp_
   plan->ranges = (struct mp_ranges){0};
   plan->form = choose_form(&ex->head, asset);
   plan->size = asset->forms[plan->form].size;
-  plan->type = options->type.len ? options->type : mp_mime_type(path);
+  plan->type = options->type.len ? mp_slice_trim(options->type) : mp_mime_type(path);
   if (mp_buf_len(&asset->note[plan->form]) == 0) err = make_note(asset, plan->form);
   int status = err == 0 && ex->reply.status == 200 ? judge(plan, &ex->head) : ex->reply.status;
   bool refused = err == 0 && ex->reply.status == 200 && (status == 412 || status == 416);

@@ -46,12 +46,14 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->conn = c;
   ex->started_ms = mp_loop_now(c->server->loop);
   ex->max_body = c->server->config.limits.body;
+  ex->request_ms = c->server->config.request_ms;
   ex->refused = (struct mp_refusal){0};
   ex->call = NULL;
   ex->sending = NULL;
   ex->into = NULL;
   ex->peer = (struct mp_client){.address = c->peer, .secure = c->secure};
   ex->body_sent = ex->told_status = 0;
+  ex->began_ns = ex->place = 0;
   ex->recorded = false;
   ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = ex->spoiled = false;
   ex->body_done = ex->head.body == MP_BODY_NONE || (ex->head.body == MP_BODY_LENGTH && !ex->head.content_length);
@@ -70,11 +72,22 @@ static void hand_up(struct mp_conn *c, struct mp_exchange *ex, struct mp_slice h
   server->current = NULL;
 }
 
+/* What is too long may be right for the one that it is meant for: that is asked before it is refused. */
+static enum mp_verdict start_body(struct mp_server *server, struct mp_exchange *ex, struct mp_refusal *why) {
+  const struct mp_head *head = &ex->head;
+  enum mp_verdict verdict = mp_body_start(&ex->body, head, &server->config.limits, why);
+  if (verdict != MP_REFUSE || why->status != 413 || !server->ops->takes_body) return verdict;
+  if (!server->ops->takes_body(server, head->content_length)) return verdict;
+  struct mp_http_limits limits = server->config.limits;
+  limits.body = head->content_length;
+  return mp_body_start(&ex->body, head, &limits, why);
+}
+
 static void begin_request(struct mp_conn *c, struct mp_exchange *ex, struct mp_slice head) {
   struct mp_refusal why = {0};
   c->scan = (struct mp_head_scan){0};
   mp_conn_take(c, head.len);
-  if (mp_body_start(&ex->body, &ex->head, &c->server->config.limits, &why) == MP_REFUSE) {
+  if (start_body(c->server, ex, &why) == MP_REFUSE) {
     bool head_only = mp_slice_is(ex->head.method, MP_SLICE("HEAD"));
     mp_exchange_give_back(ex);
     mp_conn_refuse_unread(c, why, head_only);
@@ -84,19 +97,38 @@ static void begin_request(struct mp_conn *c, struct mp_exchange *ex, struct mp_s
   hand_up(c, ex, head);
 }
 
+static void remember_head(struct mp_conn *c, const struct mp_exchange *ex, const char *bytes, size_t used) {
+  struct mp_server *server = c->server;
+  if (!mp_memo_keep(&server->memos[server->next_memo], &ex->head, bytes, used)) return;
+  c->memo = server->memo = server->next_memo;
+  server->next_memo = (uint8_t)((server->next_memo + 1) % MP_MEMOS);
+}
+
+static enum mp_verdict read_head(struct mp_conn *c, struct mp_exchange *ex, size_t *used, struct mp_refusal *why) {
+  struct mp_slice bytes = mp_conn_at_hand(c);
+  const struct mp_http_limits *limits = &c->server->config.limits;
+  if (c->scan.at == 0 && mp_memo_recall(&c->server->memos[c->memo], &ex->head, bytes.at, bytes.len, limits, used)) {
+    c->server->memo = c->memo;
+    return MP_DONE;
+  }
+  enum mp_verdict verdict = mp_head_parse(&ex->head, &c->scan, bytes.at, bytes.len, limits, used, why);
+  if (verdict == MP_DONE)
+    remember_head(c, ex, bytes.at + 2 * (size_t)c->scan.skipped, *used - 2 * (size_t)c->scan.skipped);
+  return verdict;
+}
+
 static bool next_request(struct mp_conn *c) {
   static const struct mp_refusal no_memory = {503, "out of memory"};
   struct mp_exchange *ex = mp_exchange_borrow(c->server);
-  struct mp_slice bytes = mp_conn_at_hand(c);
   struct mp_refusal why = {0};
   size_t used = 0;
   if (!ex) {
     mp_conn_refuse_unread(c, no_memory, false);
     return false;
   }
-  switch (mp_head_parse(&ex->head, &c->scan, bytes.at, bytes.len, &c->server->config.limits, &used, &why)) {
+  switch (read_head(c, ex, &used, &why)) {
   case MP_DONE:
-    begin_request(c, ex, mp_slice(bytes.at, used));
+    begin_request(c, ex, mp_slice(mp_conn_at_hand(c).at, used));
     return true;
   case MP_REFUSE:
     mp_exchange_give_back(ex);

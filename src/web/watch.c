@@ -195,8 +195,8 @@ static void due_is_over(struct mp_conn *c) {
 }
 
 static uint64_t request_due(const struct mp_conn *c) {
-  uint64_t ms = c->server->config.request_ms;
-  return ms && mp_conn_handling(c) ? c->ex->started_ms + ms : UINT64_MAX;
+  uint64_t ms = mp_conn_handling(c) ? c->ex->request_ms : 0;
+  return ms ? c->ex->started_ms + ms : UINT64_MAX;
 }
 
 /* The room above is told that its client is gone; the client, that the server is to blame. */

@@ -1,5 +1,6 @@
 #include "worker/access.h"
 #include "base/err.h"
+#include "worker/atoms.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -68,6 +69,14 @@ static int add_status(struct mp_buf *out, int status, const char *none) {
   return status ? mp_buf_addf(out, "%d", status) : mp_buf_addf(out, "%s", none);
 }
 
+int mp_access_escape(struct mp_buf *out, struct mp_slice s) {
+  return add_escaped(out, s, false);
+}
+
+int mp_access_stamp(struct mp_buf *out, time_t at) {
+  return add_stamp(out, at, "[%d/%b/%Y:%H:%M:%S +0000]");
+}
+
 static int combined_line(struct mp_buf *out, const struct mp_access_facts *f) {
   char host[MP_ADDRESS_TEXT];
   int err = mp_buf_addf(out, "%s - - [", host_of(f, host));
@@ -79,6 +88,7 @@ static int combined_line(struct mp_buf *out, const struct mp_access_facts *f) {
   if (err == 0) err = add_quoted(out, f->referer);
   if (err == 0) err = add_quoted(out, f->agent);
   if (err == 0) err = mp_buf_addf(out, " id=%.*s", f->id.len ? (int)f->id.len : 1, f->id.len ? f->id.at : "-");
+  if (err == 0 && f->trace.len) err = mp_buf_addf(out, " trace=%.*s", (int)f->trace.len, f->trace.at);
   if (err == 0) err = mp_buf_addf(out, " worker=%u took_ms=%llu", f->worker, (unsigned long long)f->took_ms);
   return err < 0 ? err : mp_buf_addf(out, "%s\n", f->whole ? "" : " broken");
 }
@@ -106,13 +116,16 @@ static int json_line(struct mp_buf *out, const struct mp_access_facts *f) {
   if (err == 0) err = add_key(out, "referer", f->referer);
   if (err == 0) err = add_key(out, "agent", f->agent);
   if (err == 0) err = add_key(out, "id", f->id);
+  if (err == 0) err = add_key(out, "trace", f->trace);
   if (err < 0) return err;
   return mp_buf_addf(out, ",\"worker\":%u,\"took_ms\":%llu}\n", f->worker, (unsigned long long)f->took_ms);
 }
 
-int mp_access_line(struct mp_buf *out, const struct mp_access_facts *facts, bool json) {
+int mp_access_line(struct mp_buf *out, const struct mp_access_facts *facts, struct mp_access_form form) {
   size_t before = mp_buf_len(out);
-  int err = (json ? json_line : combined_line)(out, facts);
+  int err = form.json    ? json_line(out, facts)
+            : form.atoms ? mp_atoms_line(out, form.atoms, facts)
+                         : combined_line(out, facts);
   if (err < 0) out->end = out->start + (uint32_t)before;
   return err;
 }
@@ -157,15 +170,16 @@ static int open_file(const char *path) {
   return strcmp(path, "-") == 0 ? STDERR_FILENO : mp_access_file(path);
 }
 
-int mp_access_open(struct mp_access *access, struct mp_loop *loop, struct mp_log *log, const char *path, bool json) {
-  *access = (struct mp_access){.loop = loop, .log = log, .path = path, .json = json};
+int mp_access_open(struct mp_access *access, struct mp_loop *loop, struct mp_log *log, const char *path,
+                   struct mp_access_form form) {
+  *access = (struct mp_access){.loop = loop, .log = log, .path = path, .form = form};
   mp_soon_init(&access->flush, on_flush);
   access->fd = open_file(path);
   return access->fd < 0 ? access->fd : 0;
 }
 
 void mp_access_add(struct mp_access *access, const struct mp_access_facts *facts) {
-  int err = mp_access_line(&access->lines, facts, access->json);
+  int err = mp_access_line(&access->lines, facts, access->form);
   if (err < 0) lose(access, MP_SLICE("\n"), err);
   if (mp_buf_len(&access->lines) >= FLUSH_AT)
     write_out(access);

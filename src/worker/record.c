@@ -2,15 +2,9 @@
 #include "api/open.h"
 #include "base/config.h"
 #include "base/err.h"
+#include "http/traceparent.h"
 #include <errno.h>
 #include <unistd.h>
-
-/* Handlers may hold up the loop, and its clock with it. */
-static uint64_t clock_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static time_t wall_clock(void) {
   struct timespec t;
@@ -27,13 +21,20 @@ int mp_record_open(struct mp_record *record, struct mp_loop *loop, struct mp_log
                    unsigned worker) {
   *record = (struct mp_record){
       .log = log, .loop = loop, .config = config, .worker = worker, .slow_ms = (uint64_t)(config->slow_request * 1000)};
+  record->wanted = config->access_log || record->slow_ms;
   if (!config->access_log) return 0;
-  int err = mp_access_open(&record->access, loop, log, config->access_log, config->log_json);
+  int err = mp_access_open(&record->access, loop, log, config->access_log,
+                           (struct mp_access_form){config->log_json, config->access_log_format});
   record->has_access = err == 0;
   return err;
 }
 
-static void write_line(struct mp_record *record, const struct mp_exchange *ex, bool whole, uint64_t took_ms,
+/* By the clock of timers, which is the loop's, and by a finer one. */
+struct took {
+  uint64_t ms, us;
+};
+
+static void write_line(struct mp_record *record, const struct mp_exchange *ex, bool whole, struct took took,
                        const char *id) {
   const struct mp_head *head = &ex->head;
   struct mp_access_facts facts = {.client = mp_exchange_client(ex).address,
@@ -42,12 +43,16 @@ static void write_line(struct mp_record *record, const struct mp_exchange *ex, b
                                   .referer = value_of(head, MP_SLICE("referer")),
                                   .agent = value_of(head, MP_SLICE("user-agent")),
                                   .id = mp_slice(id, strlen(id)),
+                                  .trace = mp_traceparent_id(mp_traceparent_of(head)),
                                   .minor = head->minor,
                                   .status = ex->told_status,
                                   .bytes = ex->body_sent,
                                   .whole = whole,
                                   .worker = record->worker,
-                                  .took_ms = took_ms,
+                                  .took_ms = took.ms,
+                                  .took_us = took.us,
+                                  .head = head,
+                                  .reply = &ex->reply,
                                   .at = wall_clock()};
   mp_access_add(&record->access, &facts);
 }
@@ -61,13 +66,15 @@ static void warn_slow(const struct mp_record *record, const struct mp_exchange *
          mp_log_quote(mp_slice(line, strlen(line)), quoted, sizeof quoted), id);
 }
 
-void mp_record_over(struct mp_record *record, const struct mp_exchange *ex, bool whole) {
+bool mp_record_over(struct mp_record *record, const struct mp_exchange *ex, bool whole, uint64_t now_ns) {
   char id[80];
-  if (!record->has_access && !record->slow_ms) return;
-  uint64_t now = clock_ms(), took_ms = now > ex->started_ms ? now - ex->started_ms : 0;
+  uint64_t now_ms = now_ns / 1000000, took_ms = now_ms > ex->started_ms ? now_ms - ex->started_ms : 0;
+  uint64_t took_us = now_ns > ex->began_ns ? (now_ns - ex->began_ns) / 1000 : 0;
   mp_api_request_id(ex, id, sizeof id);
-  if (record->has_access) write_line(record, ex, whole, took_ms, id);
-  if (record->slow_ms && took_ms >= record->slow_ms) warn_slow(record, ex, took_ms, id);
+  if (record->has_access) write_line(record, ex, whole, (struct took){took_ms, took_us}, id);
+  bool slow = record->slow_ms && took_ms >= record->slow_ms;
+  if (slow) warn_slow(record, ex, took_ms, id);
+  return slow;
 }
 
 void mp_record_refused(struct mp_record *record, const struct mp_address *peer, int status) {

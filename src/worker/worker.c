@@ -1,16 +1,10 @@
 #include "worker/worker.h"
 #include "api/hold.h"
 #include "api/open.h"
-#include "base/commons.h"
 #include "base/err.h"
-#include "base/lines.h"
-#include "base/shm.h"
 #include "io/guardian.h"
-#include "io/signal.h"
-#include "io/watchdog.h"
-#include "worker/record.h"
-#include "worker/http.h"
-#include "worker/share.h"
+#include "worker/inside.h"
+#include "worker/tell.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,133 +16,44 @@
 
 enum { INTERNAL = 1, APP_FAILED = 3 /* exit codes */, LAST_SWEEP_MS = 1000, BUSY_POLL_MS = 10 };
 
-enum stage { LOADING, SERVING, DRAINING, STOPPING, STOPPED };
-
-struct worker {
-  const struct mp_worker_setup *setup; /* borrowed */
-  struct mp_log *log;                  /* borrowed */
-  struct mp_loop loop;
-  struct mp_api *api; /* owned */
-  struct mp_server server;
-  struct mp_server_ops ops; /* the api's, but for a look at each request */
-  struct mp_record record;
-  struct mp_trust trust;
-  struct mp_stream control;
-  struct mp_lines lines;
-  struct mp_signal term;
-  struct mp_shm *shm;       /* owned */
-  struct mp_shm_slot *slot; /* borrowed from shm */
-  struct mp_share share;
-  struct mp_commons commons;
-  struct mp_timer look;     /* is the drain over? */
-  struct mp_timer patience; /* end what does not end by itself, before the master does it harder */
-  struct mp_watchdog watchdog;
-  struct mp_soon leave;
-  uint64_t enough; /* requests: then a successor is asked for */
-  uint32_t n_accepted;
-  enum stage stage;
-  bool has_server, server_drained, app_stopped, control_closed;
-  int exit_code;
-};
-
-static uint64_t ms_of(double seconds) {
-  return (uint64_t)(seconds * 1000);
-}
-
-static int fail(struct worker *w, const char *what, int err) {
+static int fail(struct mp_worker *w, const char *what, int err) {
   char text[128];
   mp_log(w->log, MP_LOG_ERROR, "worker", "%s: %s code=%s", what, mp_err_text(err, text, sizeof text), mp_err_name(err));
   return INTERNAL;
 }
 
-/* The shared page: what the master and the siblings may know. Relaxed, for each number stands alone. */
-
-#define PUBLISH(field, value) atomic_store_explicit(&w->slot->field, (value), memory_order_relaxed)
-
-static void publish_counts(struct worker *w) {
-  PUBLISH(requests, w->server.n_requests);
-  PUBLISH(in_flight, w->server.n_held);
-  PUBLISH(connections, w->server.n_conns);
-}
-
-/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time.
- */
-static void say_spent(struct worker *w) {
-  char word[40];
-  int n = snprintf(word, sizeof word, "spent %llu\n", (unsigned long long)w->server.n_requests);
-  if (send(w->setup->control_fd, word, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n) w->enough = UINT64_MAX;
-}
-
-static void on_sleep(struct mp_loop *loop) {
-  struct worker *w = MP_CONTAINER(loop, struct worker, loop);
-  if (w->has_server) publish_counts(w);
-  if (w->server.n_requests >= w->enough) say_spent(w);
-  PUBLISH(busy_since_ms, 0);
-}
-
-/* Told before Lua runs, so that a crash in the handler finds its request counted. */
-static void on_request(struct mp_server *server, struct mp_exchange *ex) {
-  struct worker *w = MP_CONTAINER(server, struct worker, server);
-  PUBLISH(in_flight, server->n_held);
-  mp_api_server_ops.on_request(server, ex);
-}
-
-static struct worker *of_server(struct mp_server *server) {
-  return MP_CONTAINER(server, struct worker, server);
-}
-
-/* Siblings decide by these numbers, so they are told at once. */
-static void on_connections(struct mp_server *server) {
-  struct worker *w = of_server(server);
-  PUBLISH(connections, server->n_conns);
-  PUBLISH(accepted, ++w->n_accepted);
-}
-
-static bool holds_back(struct mp_server *server) {
-  struct worker *w = of_server(server);
-  return mp_share_holds_back(&w->share, server->n_conns, mp_loop_now(&w->loop));
-}
-
-static void on_over(struct mp_exchange *ex, bool whole) {
-  mp_record_over(&of_server(ex->server)->record, ex, whole);
-}
-
-static void on_refused(struct mp_server *server, const struct mp_address *peer, int status) {
-  mp_record_refused(&of_server(server)->record, peer, status);
-}
-
 /* The way out: the server drains, then the app stops, then everything closes. */
 
-static void leave_soon(struct worker *w, int code) {
-  if (w->stage == STOPPED) return;
-  w->stage = STOPPED;
+static void leave_soon(struct mp_worker *w, int code) {
+  if (w->stage == MP_WORK_STOPPED) return;
+  w->stage = MP_WORK_STOPPED;
   w->exit_code = code;
   mp_loop_post(&w->loop, &w->leave);
 }
 
 static void leave(struct mp_soon *soon) {
-  mp_loop_stop(&MP_CONTAINER(soon, struct worker, leave)->loop);
+  mp_loop_stop(&MP_CONTAINER(soon, struct mp_worker, leave)->loop);
 }
 
-static void leave_when_done(struct worker *w) {
-  if (w->stage == STOPPING && w->app_stopped && (!w->has_server || w->server_drained)) leave_soon(w, 0);
+static void leave_when_done(struct mp_worker *w) {
+  if (w->stage == MP_WORK_STOPPING && w->app_stopped && (!w->has_server || w->server_drained)) leave_soon(w, 0);
 }
 
 /* Whatever still runs is cancelled, its processes are told to end; connections close. */
-static void stop(struct worker *w) {
-  if (w->stage >= STOPPING) return;
-  if (w->stage == LOADING) {
+static void stop(struct mp_worker *w) {
+  if (w->stage >= MP_WORK_STOPPING) return;
+  if (w->stage == MP_WORK_LOADING) {
     leave_soon(w, 0);
     return;
   }
-  w->stage = STOPPING;
+  w->stage = MP_WORK_STOPPING;
   if (!w->server_drained) mp_server_close(&w->server);
   mp_api_stop(w->api);
   leave_when_done(w);
 }
 
-static void look(struct worker *w) {
-  if (w->stage != DRAINING || !w->server_drained) return;
+static void look(struct mp_worker *w) {
+  if (w->stage != MP_WORK_DRAINING || !w->server_drained) return;
   if (mp_api_busy(w->api) == 0)
     stop(w);
   else
@@ -156,46 +61,47 @@ static void look(struct worker *w) {
 }
 
 static void on_look(struct mp_timer *timer) {
-  look(MP_CONTAINER(timer, struct worker, look));
+  look(MP_CONTAINER(timer, struct mp_worker, look));
 }
 
 static void on_patience(struct mp_timer *timer) {
-  struct worker *w = MP_CONTAINER(timer, struct worker, patience);
-  mp_log(w->log, MP_LOG_WARN, "worker", "not drained in time, cancelling what still runs in_flight=%u connections=%u",
-         w->server.n_held, w->server.n_conns);
+  struct mp_worker *w = MP_CONTAINER(timer, struct mp_worker, patience);
+  mp_log(w->log, MP_LOG_WARN, "worker",
+         "not drained in time, cancelling what still runs in_flight=%u connections=%u background=%u", w->server.n_held,
+         w->server.n_conns, mp_api_in_background(w->api));
   stop(w);
 }
 
 /* The master insists after --graceful-timeout: children want their TERM, and time to act on it, before that. */
 static uint64_t patience_ms(const struct mp_config *config) {
-  uint64_t graceful = ms_of(config->graceful_timeout), most = 2500;
+  uint64_t graceful = mp_worker_ms(config->graceful_timeout), most = 2500;
   return graceful - (graceful / 8 < most ? graceful / 8 : most);
 }
 
-static void drain(struct worker *w, uint64_t idle_ms) {
-  if (w->stage == LOADING) stop(w);
-  if (w->stage != SERVING) return;
-  w->stage = DRAINING;
-  PUBLISH(accepting, 0);
+static void drain(struct mp_worker *w, uint64_t idle_ms) {
+  if (w->stage == MP_WORK_LOADING) stop(w);
+  if (w->stage != MP_WORK_SERVING) return;
+  w->stage = MP_WORK_DRAINING;
+  MP_PUBLISH(w, accepting, 0);
   mp_api_retire(w->api);
   mp_timer_start(&w->patience, patience_ms(w->setup->config));
   mp_server_drain(&w->server, idle_ms);
   look(w);
 }
 
-static uint64_t drain_idle_ms(const struct worker *w) {
-  return ms_of(w->setup->config->drain_idle);
+static uint64_t drain_idle_ms(const struct mp_worker *w) {
+  return mp_worker_ms(w->setup->config->drain_idle);
 }
 
 static void on_drained(void *ctx) {
-  struct worker *w = ctx;
+  struct mp_worker *w = ctx;
   w->server_drained = true;
   look(w);
   leave_when_done(w);
 }
 
 static void on_stopped(void *ctx) {
-  struct worker *w = ctx;
+  struct mp_worker *w = ctx;
   w->app_stopped = true;
   leave_when_done(w);
 }
@@ -203,7 +109,7 @@ static void on_stopped(void *ctx) {
 /* The master's words. */
 
 static void on_word(void *ctx, const char *word) {
-  struct worker *w = ctx;
+  struct mp_worker *w = ctx;
   if (strcmp(word, "drain") == 0)
     drain(w, drain_idle_ms(w));
   else if (strcmp(word, "finish") == 0)
@@ -212,26 +118,28 @@ static void on_word(void *ctx, const char *word) {
     stop(w);
   else if (strcmp(word, "reopen") == 0)
     mp_record_reopen(&w->record);
+  else if (strncmp(word, "ask ", 4) == 0)
+    mp_tell(&w->control, w->api, word + 4);
   else
     mp_log(w->log, MP_LOG_WARN, "worker", "the master says what nobody understands");
 }
 
 static void on_control_read(struct mp_stream *stream, const char *bytes, ssize_t n) {
-  struct worker *w = MP_CONTAINER(stream, struct worker, control);
+  struct mp_worker *w = MP_CONTAINER(stream, struct mp_worker, control);
   if (n > 0 && mp_lines_feed(&w->lines, bytes, (size_t)n, on_word, w) == 0) return;
   mp_stream_close(stream);
   stop(w); /* no master, no worker; the guardian sees it too, should the loop be held up */
 }
 
 static void on_control_broken(struct mp_stream *stream, int err) {
-  struct worker *w = MP_CONTAINER(stream, struct worker, control);
+  struct mp_worker *w = MP_CONTAINER(stream, struct mp_worker, control);
   fail(w, "the control pipe is broken", err);
   mp_stream_close(stream);
   stop(w);
 }
 
 static void on_control_closed(struct mp_stream *stream) {
-  MP_CONTAINER(stream, struct worker, control)->control_closed = true;
+  MP_CONTAINER(stream, struct mp_worker, control)->control_closed = true;
 }
 
 static const struct mp_stream_ops control_ops = {
@@ -239,35 +147,20 @@ static const struct mp_stream_ops control_ops = {
 
 static void on_term(struct mp_signal *signal, int signo) {
   (void)signo;
-  struct worker *w = signal->ctx;
+  struct mp_worker *w = signal->ctx;
   drain(w, drain_idle_ms(w));
 }
 
 /* The way in. */
 
-static void log_load_error(struct worker *w, const char *message, size_t len) {
+static void log_load_error(struct mp_worker *w, const char *message, size_t len) {
   const char *nl = memchr(message, '\n', len);
   size_t first = nl ? (size_t)(nl - message) : len;
   struct mp_slice rest = nl ? mp_slice(nl + 1, len - first - 1) : mp_slice("", 0);
   mp_log_detail(w->log, MP_LOG_ERROR, "app", mp_slice(message, first), rest);
 }
 
-static int open_server(struct worker *w) {
-  const struct mp_worker_setup *s = w->setup;
-  struct mp_server_config config = mp_worker_http_config(s->config, &w->trust);
-  w->ops = mp_api_server_ops;
-  w->ops.on_request = on_request;
-  w->ops.on_over = on_over;
-  w->ops.on_refused = on_refused;
-  w->ops.holds_back = holds_back;
-  w->ops.on_connections = on_connections;
-  int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, mp_api_site(w->api));
-  if (err < 0) return err;
-  w->has_server = true;
-  return mp_server_adopt(&w->server, s->listen_fds, s->n_listen);
-}
-
-static void say_ready(struct worker *w) {
+static void say_ready(struct mp_worker *w) {
   int err = mp_stream_write(&w->control, MP_SLICE("ready\n"));
   if (err < 0) {
     leave_soon(w, fail(w, "the master cannot be told", err));
@@ -277,24 +170,24 @@ static void say_ready(struct worker *w) {
 }
 
 static void on_started(void *ctx, const char *error) {
-  struct worker *w = ctx;
-  if (w->stage != LOADING) return;
+  struct mp_worker *w = ctx;
+  if (w->stage != MP_WORK_LOADING) return;
   if (error) {
     log_load_error(w, error, strlen(error));
     leave_soon(w, APP_FAILED);
     return;
   }
-  int err = open_server(w);
+  int err = mp_worker_open_server(w);
   if (err < 0) {
     leave_soon(w, fail(w, "cannot serve", err));
     return;
   }
-  w->stage = SERVING;
-  PUBLISH(accepting, 1);
+  w->stage = MP_WORK_SERVING;
+  MP_PUBLISH(w, accepting, 1);
   say_ready(w);
 }
 
-static int load(struct worker *w) {
+static int load(struct mp_worker *w) {
   struct mp_buf why = {0};
   int err = mp_api_load(w->api, &why);
   if (err < 0) log_load_error(w, mp_buf_at(&why), mp_buf_len(&why));
@@ -302,23 +195,26 @@ static int load(struct worker *w) {
   return err < 0 ? APP_FAILED : 0;
 }
 
-static int open_api(struct worker *w) {
+static int open_api(struct mp_worker *w) {
   struct mp_api_setup setup = {.loop = &w->loop,
                                .log = w->log,
                                .config = w->setup->config,
                                .commons = &w->commons,
                                .worker = w->setup->slot + 1,
                                .generation = w->setup->generation,
+                               .view = &w->slot->view,
                                .ctx = w,
                                .on_started = on_started,
                                .on_drained = on_drained,
                                .on_stopped = on_stopped};
   w->api = mp_api_open(&setup);
-  return w->api ? 0 : -ENOMEM;
+  if (!w->api) return -ENOMEM;
+  mp_viewer_init(&w->viewer, &w->slot->view, &w->loop, w->api, w->setup->config->trusted_proxies != NULL);
+  return 0;
 }
 
 /* INT and QUIT from a terminal are the master's to judge: it tells its workers what becomes of them. */
-static int open_signals(struct worker *w) {
+static int open_signals(struct mp_worker *w) {
   signal(SIGINT, SIG_IGN);
   signal(SIGQUIT, SIG_IGN);
   w->term.ctx = w;
@@ -333,7 +229,7 @@ static uint64_t enough_requests(const struct mp_config *config) {
   return config->max_requests + (bits >> 16) % (config->max_requests_jitter + UINT64_C(1));
 }
 
-static int open_page(struct worker *w) {
+static int open_page(struct mp_worker *w) {
   w->shm = mp_shm_map(w->setup->shm_fd);
   if (!w->shm) return -errno;
   if (w->setup->seat >= w->shm->slots) return -ERANGE;
@@ -342,21 +238,30 @@ static int open_page(struct worker *w) {
   return err < 0 ? err : mp_commons_open(&w->commons, w->setup->commons_fd, w->setup->bell_fd, w->setup->seat);
 }
 
-static int open_loop(struct worker *w) {
+static int open_loop(struct mp_worker *w) {
   int err = mp_loop_init(&w->loop, w->log);
   if (err < 0) return err;
   mp_soon_init(&w->leave, leave);
   w->enough = enough_requests(w->setup->config);
   w->loop.busy_since_ms = &w->slot->busy_since_ms;
-  w->loop.on_sleep = on_sleep;
+  w->loop.on_sleep = mp_worker_on_sleep;
   w->control_closed = true; /* nothing to close yet */
   return 0;
 }
 
-static int open_rest(struct worker *w) {
-  int err = mp_worker_http_trust(w->setup->config, &w->trust);
+static int open_trust(struct mp_worker *w) {
+  const char *list = w->setup->config->trusted_proxies;
+  struct mp_slice bad;
+  return list ? mp_trust_parse(&w->trust, mp_slice(list, strlen(list)), &bad) : 0;
+}
+
+static int open_rest(struct mp_worker *w) {
+  const char *health = w->setup->config->health;
+  if (health) w->health = mp_slice(health, strlen(health));
+  int err = open_trust(w);
   if (err == 0) err = mp_record_open(&w->record, &w->loop, w->log, w->setup->config, w->setup->slot + 1);
   if (err == 0) err = mp_timer_init(&w->look, &w->loop.timers, on_look);
+  if (err == 0) err = mp_timer_init(&w->slow, &w->loop.timers, mp_worker_on_slow);
   if (err == 0) err = mp_timer_init(&w->patience, &w->loop.timers, on_patience);
   if (err == 0) err = open_signals(w);
   if (err < 0) return err;
@@ -369,14 +274,15 @@ static int open_rest(struct worker *w) {
 /* Time. What Lua cannot be got out of ends with the process, and the master does that. */
 
 static void on_late(void *ctx, enum mp_watch_step step) {
-  struct worker *w = ctx;
+  struct mp_worker *w = ctx;
   mp_api_interrupt(w->api, step, &w->slot->stuck);
 }
 
 /* On the watchdog's thread. The pipe is not asked to wait: it is empty, or nobody listens. */
 static void tell_stuck(void *ctx, enum mp_watch_step step) {
-  const struct worker *w = ctx;
-  struct mp_slice word = step == MP_WATCH_STUCK ? MP_SLICE("stuck\n") : MP_SLICE("back\n");
+  const struct mp_worker *w = ctx;
+  /* The loop's own words may stand there half written. */
+  struct mp_slice word = step == MP_WATCH_STUCK ? MP_SLICE("\nstuck\n") : MP_SLICE("\nback\n");
   if (send(w->setup->control_fd, word.at, word.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return; /* no master, no worker */
 }
 
@@ -384,7 +290,7 @@ static uint32_t watch_ms(double seconds) {
   return seconds <= 0 ? 0 : seconds >= 1e6 ? 1000000000 : seconds < 0.001 ? 1 : (uint32_t)(seconds * 1000);
 }
 
-static int open_watchdog(struct worker *w) {
+static int open_watchdog(struct mp_worker *w) {
   const struct mp_config *config = w->setup->config;
   w->watchdog.hold = mp_api_hold(w->api);
   w->watchdog.hold->moved_ms = &w->slot->moved_ms;
@@ -396,19 +302,19 @@ static int open_watchdog(struct worker *w) {
   return mp_watchdog_start(&w->watchdog);
 }
 
-static int serve(struct worker *w) {
+static int serve(struct mp_worker *w) {
   int code = load(w);
   if (code != 0) return code;
   mp_api_start(w->api);
   mp_loop_run(&w->loop);
   w->loop.busy_since_ms = NULL; /* what is left to do has the time that leaving has */
-  PUBLISH(busy_since_ms, 0);
+  MP_PUBLISH(w, busy_since_ms, 0);
   return w->exit_code;
 }
 
 /* An orderly end closes everything and looks for what was left open (the sanitizers watch); one that comes before the
  * server has drained does not: the process ends anyway, and its children are swept. */
-static void close_all(struct worker *w) {
+static void close_all(struct mp_worker *w) {
   if (w->has_server && w->server_drained) mp_server_deinit(&w->server);
   mp_watchdog_stop(&w->watchdog);
   mp_api_close(w->api);
@@ -416,6 +322,7 @@ static void close_all(struct worker *w) {
   mp_signal_close(&w->term);
   mp_stream_close(&w->control);
   mp_timer_deinit(&w->look);
+  mp_timer_deinit(&w->slow);
   mp_timer_deinit(&w->patience);
   mp_record_close(&w->record);
   mp_trust_free(&w->trust);
@@ -426,7 +333,7 @@ static void close_all(struct worker *w) {
 }
 
 /* The guardian ends this process when the master dies; one that was stopped must first run again to see it. */
-static int begin(struct worker *w) {
+static int begin(struct mp_worker *w) {
   mp_signal_begin();
   prctl(PR_SET_PDEATHSIG, SIGCONT);
   int err = mp_subreaper();
@@ -439,7 +346,7 @@ static int begin(struct worker *w) {
 }
 
 int mp_worker_run(const struct mp_worker_setup *setup) {
-  struct worker *w = calloc(1, sizeof *w);
+  struct mp_worker *w = calloc(1, sizeof *w);
   if (!w) return INTERNAL;
   w->setup = setup;
   w->log = setup->log;
