@@ -11,11 +11,12 @@ static const struct {
     {"--version", mp_verb_version}, {"help", mp_verb_help},   {"--help", mp_verb_help},
     {"-h", mp_verb_help},           {"-v", mp_verb_version},  {"worker", mp_role_worker},
     {"config", mp_role_config},     {"ctl", mp_verb_ctl},     {"report", mp_role_report},
+    {"test", mp_verb_test},         {"puppet", mp_role_puppet},
 };
 
 int main(int argc, char **argv) {
-  if (argc < 2) return mp_usage("what is to be done? moonpool serve APP | check APP | ctl … | version | help");
+  if (argc < 2) return mp_usage("what is to be done? moonpool serve APP | check APP | test | ctl … | version | help");
   for (unsigned i = 0; i < sizeof roles / sizeof *roles; i++)
     if (strcmp(argv[1], roles[i].word) == 0) return roles[i].run(argc - 2, argv + 2);
-  return mp_usage("unknown verb %.80s (serve, check, ctl, version, help)", argv[1]);
+  return mp_usage("unknown verb %.80s (serve, check, test, ctl, version, help)", argv[1]);
 }

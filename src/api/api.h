@@ -8,8 +8,7 @@
 #include "api/open.h"
 #include "api/places.h"
 #include "api/report.h"
-#include "api/routes.h"
-#include "api/tree.h"
+#include "api/site.h"
 #include "base/view.h"
 #include "sched/state.h"
 
@@ -26,8 +25,7 @@ struct mp_api {
   lua_State *L;             /* owned */
   uint64_t started_ms;      /* of the loop's clock */
   struct mp_sched sched;
-  struct mp_scope scope;      /* the worker's own (life.c) */
-  struct mp_scope begun;      /* in the background, by requests */
+  struct mp_site site;        /* the worker's own app (life.c) */
   struct mp_call *free_calls; /* owned */
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
@@ -38,8 +36,6 @@ struct mp_api {
   int request_meta, response_meta, headers_meta;
   int kept_ref;     /* what is kept for requests: a list with MP_KEPT_KEYS places for each slot */
   uint32_t n_slots; /* of requests, ever made */
-  struct mp_routes routes;
-  struct mp_tree tree;
   struct mp_buf scratch;       /* owned: JSON and bodies on their way */
   struct mp_heritage heritage; /* what processes find in their environment */
   struct mp_places places;     /* what they wait for before they are started */

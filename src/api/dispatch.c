@@ -44,6 +44,8 @@ static void give_call_back(struct mp_call *call) {
   call->next = api->free_calls;
   api->free_calls = call;
   api->n_calls--;
+  struct mp_site *site = call->site;
+  if (--site->n_calls == 0 && site->on_calls_over) site->on_calls_over(site);
   if (api->cycle_over) mp_collector_tune(api);
   mp_api_when_quiet(api);
 }
@@ -292,7 +294,7 @@ static int l_serve(lua_State *L) {
   struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
   bool too_long = mp_exchange_is_too_long(call->ex);
-  if (!too_long && (mp_routes_push(L, &api->routes, head->method, head->path) || mp_match_push(L, call))) {
+  if (!too_long && (mp_routes_push(L, &call->site->routes, head->method, head->path) || mp_match_push(L, call))) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
   }
@@ -357,8 +359,8 @@ static void on_gone(struct mp_exchange *ex) {
 }
 
 static bool takes_body(struct mp_server *server, uint64_t length) {
-  const struct mp_api *api = server->ctx;
-  return length <= api->most_body;
+  const struct mp_site *site = server->ctx;
+  return length <= site->api->most_body;
 }
 
 static void on_drained(struct mp_server *server) {

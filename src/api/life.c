@@ -3,14 +3,15 @@
 
 /* The app's start and stop, and what of it outlives its requests.
  *
- *   api->scope   the worker's own: what the app's body, on_start and timers have begun; ended when nothing else is left
- *   api->begun   what requests have begun in the background: a drain lets it finish, as it lets the requests finish
+ *   site.scope   the worker's own: what the app's body, on_start and timers have begun; ended when nothing else is left
+ *   site.begun   what requests have begun in the background: a drain lets it finish, as it lets the requests finish
  */
 
 static int l_call_hook(lua_State *L) {
   struct mp_api *api = lua_touserdata(L, 1);
   const char *name = lua_touserdata(L, 2);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, api->hooks_ref);
+  if (api->site.hooks_ref == LUA_NOREF) return 0;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->site.hooks_ref);
   if (lua_getfield(L, -1, name) != LUA_TFUNCTION) return 0;
   lua_callk(L, 0, 0, 0, mp_nothing_left);
   return 0;
@@ -18,7 +19,7 @@ static int l_call_hook(lua_State *L) {
 
 static bool run_hook(struct mp_api *api, const char *name,
                      void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values)) {
-  struct mp_task *task = mp_task_new(&api->sched, &api->scope);
+  struct mp_task *task = mp_task_new(&api->sched, &api->site.scope);
   if (!task) return false;
   lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_call_hook);
@@ -60,7 +61,7 @@ void mp_api_start(struct mp_api *api) {
 
 unsigned mp_api_in_background(const struct mp_api *api) {
   unsigned n = 0;
-  MP_LIST_EACH(node, &api->begun.members) n++;
+  MP_LIST_EACH(node, &api->site.begun.members) n++;
   return n;
 }
 
@@ -70,7 +71,7 @@ unsigned mp_api_busy(const struct mp_api *api) {
 
 /* Everything of the app has ended: nothing is left that could report an error later. */
 static void on_app_over(struct mp_scope *scope) {
-  struct mp_api *api = MP_CONTAINER(scope, struct mp_api, scope);
+  struct mp_api *api = MP_CONTAINER(scope, struct mp_api, site.scope);
   mp_report_failed(scope);
   api->setup.on_stopped(api->setup.ctx);
 }
@@ -83,21 +84,21 @@ static void on_stop_end(struct mp_task *task, enum mp_outcome outcome, int n_val
     mp_api_report(api, task->co, 1, 2, &facts);
   }
   /* This task is still a member: the scope is over when it has left. */
-  api->scope.on_over = on_app_over;
-  api->scope.open = false;
+  api->site.scope.on_over = on_app_over;
+  api->site.scope.open = false;
 }
 
 /* All that was cancelled has ended: the app's on_stop may run, in a scope that is not cancelled. */
 static void run_on_stop(struct mp_soon *soon) {
   struct mp_api *api = MP_CONTAINER(soon, struct mp_api, quiet);
-  mp_report_failed(&api->scope);
-  mp_scope_init(&api->scope, NULL);
-  api->scope.at_once = true;
+  mp_report_failed(&api->site.scope);
+  mp_scope_init(&api->site.scope, NULL);
+  api->site.scope.at_once = true;
   if (!run_hook(api, "on_stop", on_stop_end)) api->setup.on_stopped(api->setup.ctx);
 }
 
 static bool is_quiet(const struct mp_api *api) {
-  return api->n_calls == 0 && mp_list_empty(&api->begun.members) && mp_list_empty(&api->scope.members);
+  return api->n_calls == 0 && mp_list_empty(&api->site.begun.members) && mp_list_empty(&api->site.scope.members);
 }
 
 void mp_api_when_quiet(struct mp_api *api) {
@@ -107,11 +108,11 @@ void mp_api_when_quiet(struct mp_api *api) {
 }
 
 static void on_scope_quiet(struct mp_scope *scope) {
-  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, scope));
+  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, site.scope));
 }
 
 static void on_begun_quiet(struct mp_scope *scope) {
-  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, begun));
+  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, site.begun));
 }
 
 static int p_tell_retiring(lua_State *L) {
@@ -137,28 +138,34 @@ void mp_api_stop(struct mp_api *api) {
   mp_api_retire(api);
   api->stopping = api->stopped = true;
   MP_LIST_EACH(node, &api->calls) mp_scope_cancel(&MP_CONTAINER(node, struct mp_call, node)->scope);
-  mp_scope_cancel(&api->begun);
-  mp_scope_cancel(&api->scope);
-  api->begun.on_over = on_begun_quiet;
-  api->scope.on_over = on_scope_quiet;
-  mp_scope_close(&api->begun);
-  mp_scope_close(&api->scope);
+  mp_scope_cancel(&api->site.begun);
+  mp_scope_cancel(&api->site.scope);
+  api->site.begun.on_over = on_begun_quiet;
+  api->site.scope.on_over = on_scope_quiet;
+  mp_scope_close(&api->site.begun);
+  mp_scope_close(&api->site.scope);
 }
 
 /* ---- scopes ---- */
 
+static void on_site_drained(struct mp_site *site) {
+  site->api->setup.on_drained(site->api->setup.ctx);
+}
+
 void mp_life_init(struct mp_api *api) {
   mp_soon_init(&api->quiet, run_on_stop);
-  mp_scope_init(&api->scope, NULL);
-  mp_scope_init(&api->begun, NULL);
-  api->scope.at_once = api->begun.at_once = true;
-  api->begun.parent = &api->scope;
+  mp_site_init(&api->site, api);
+  api->site.on_drained = on_site_drained;
+}
+
+struct mp_site *mp_api_site(struct mp_api *api) {
+  return &api->site;
 }
 
 struct mp_scope *mp_api_background(lua_State *L) {
-  struct mp_api *api = mp_api_of(L);
   struct mp_scope *here = mp_api_scope(L);
+  struct mp_site *site = mp_site_of_scope(here);
   for (struct mp_scope *at = here; at; at = at->parent)
-    if (at == &api->begun) return at;
-  return mp_call_of_scope(api, here) ? &api->begun : &api->scope;
+    if (at == &site->begun) return at;
+  return mp_call_of_scope(site->api, here) ? &site->begun : &site->scope;
 }

@@ -254,8 +254,7 @@ void mp_api_close(struct mp_api *api) {
   mp_places_deinit(api);
   mp_strays_deinit(api);
   mp_calls_free(api);
-  mp_routes_deinit(&api->routes);
-  mp_tree_clear(&api->tree, NULL, NULL);
+  mp_site_deinit(&api->site, NULL);
   mp_heritage_free(&api->heritage);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);

@@ -224,10 +224,8 @@ static void join(lua_State *L, struct mp_process *p, const struct mp_args *args)
   struct mp_api *api = args->api;
   struct mp_task *task = mp_sched_of(L)->current;
   struct mp_scope *scope = args->detach ? mp_api_background(L) : mp_api_scope(L);
-  if (scope != &api->scope) {
-    p->call = mp_call_of_scope(api, scope);
-    if (p->call) p->gen = p->call->gen;
-  }
+  p->call = mp_call_of_scope(api, scope);
+  if (p->call) p->gen = p->call->gen;
   if (task && !args->detach) mp_list_append(&task->owned, &p->owned.node);
   mp_scope_join(scope, &p->member);
 }
@@ -285,8 +283,10 @@ static int go_spawn(lua_State *L, int status, lua_KContext scratch) {
 }
 
 int mp_process_spawn(lua_State *L, int index) {
-  mp_args_read(L, index, "spawn", false);
-  return mp_place_enter(L, lua_gettop(L), go_spawn);
+  struct mp_args *args = mp_args_read(L, index, "spawn", false);
+  int scratch = lua_gettop(L);
+  if (mp_puppet_ask(L, index, args, false)) return give_failure(L, args);
+  return mp_place_enter(L, scratch, go_spawn);
 }
 
 /* ---- run ---- */
@@ -300,8 +300,10 @@ static int go_run(lua_State *L, int status, lua_KContext scratch) {
 int mp_process_run(lua_State *L) {
   lua_settop(L, 1);
   mp_wait_check(L, "run"); /* before anything is started */
-  mp_args_read(L, 1, "run", true);
-  return mp_place_enter(L, lua_gettop(L), go_run);
+  struct mp_args *args = mp_args_read(L, 1, "run", true);
+  int scratch = lua_gettop(L);
+  if (mp_puppet_ask(L, 1, args, false)) return give_failure(L, args);
+  return mp_place_enter(L, scratch, go_run);
 }
 
 /* ---- methods ---- */

@@ -1,10 +1,16 @@
 #include "api/site.h"
 #include "api/api.h"
 
-void mp_site_init(struct mp_site *site, struct mp_api *api, void (*on_over)(struct mp_scope *scope)) {
+void mp_site_init(struct mp_site *site, struct mp_api *api) {
   *site = (struct mp_site){.api = api, .handle_ref = LUA_NOREF, .fail_ref = LUA_NOREF, .hooks_ref = LUA_NOREF};
+  mp_site_begin(site, NULL, NULL);
+}
+
+void mp_site_begin(struct mp_site *site, void (*on_over)(struct mp_scope *), void (*on_begun_over)(struct mp_scope *)) {
   mp_scope_init(&site->scope, on_over);
-  site->scope.at_once = true;
+  mp_scope_init(&site->begun, on_begun_over);
+  site->scope.at_once = site->begun.at_once = true;
+  site->begun.parent = &site->scope;
 }
 
 void mp_site_deinit(struct mp_site *site, lua_State *L) {

@@ -13,7 +13,8 @@ struct mp_server;
 
 struct mp_site {
   struct mp_api *api;                  /* borrowed */
-  struct mp_scope scope;               /* the root of all that runs for it, but for its requests */
+  struct mp_scope scope;               /* what its body, on_start and timers have begun; the root of all but requests */
+  struct mp_scope begun;               /* below it: what requests have begun in the background */
   struct mp_server *server;            /* borrowed; NULL before the first request */
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   struct mp_routes routes;
@@ -23,8 +24,9 @@ struct mp_site {
   void (*on_calls_over)(struct mp_site *site); /* n_calls has come to 0; may be NULL */
 };
 
-/* `on_over`: as of mp_scope_init. Errors in it are told when they happen. */
-void mp_site_init(struct mp_site *site, struct mp_api *api, void (*on_over)(struct mp_scope *scope));
+void mp_site_init(struct mp_site *site, struct mp_api *api);
+/* Both scopes anew, nothing in them. Errors are told when they happen. */
+void mp_site_begin(struct mp_site *site, void (*on_over)(struct mp_scope *), void (*on_begun_over)(struct mp_scope *));
 void mp_site_deinit(struct mp_site *site, lua_State *L); /* L: NULL when the state is gone */
 
 /* Whose scope it is, or of whose request. */

@@ -1,6 +1,7 @@
 #include "api/api.h"
 #include "api/job.h"
 #include "api/process.h"
+#include "api/trial.h"
 #include "sched/claim.h"
 #include "sched/trace.h"
 #include <math.h>

@@ -123,7 +123,7 @@ static void on_function_end(struct mp_task *task, enum mp_outcome outcome, int n
 static void fire(struct timer *t) {
   struct mp_api *api = t->api;
   mp_scope_init(&t->scope, on_firing_over);
-  t->scope.parent = t->of_request ? &api->begun : &api->scope;
+  t->scope.parent = t->of_request ? &t->site->begun : &t->site->scope;
   t->runs = true;
   mp_scope_join(t->scope.parent, &t->firing);
   struct mp_task *task = mp_task_new(&api->sched, &t->scope);
@@ -250,7 +250,8 @@ static struct timer *new_timer(lua_State *L, const char *what) {
   struct timer *t = lua_newuserdatauv(L, sizeof *t, USER_VALUES);
   memset(t, 0, sizeof *t);
   t->api = mp_api_of(L);
-  t->of_request = mp_api_background(L) == &t->api->begun;
+  t->site = mp_site_running(L);
+  t->of_request = mp_api_background(L) == &t->site->begun;
   t->ended = true; /* until it is started */
   mp_list_init(&t->member.node);
   mp_list_init(&t->firing.node);

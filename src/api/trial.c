@@ -16,7 +16,7 @@ struct trial_site {
   struct mp_site site;
   struct mp_server server;
   struct mp_wake stopper; /* the task that waits for the end of everything */
-  bool serving, drained, stopping, over, closed;
+  bool serving, drained, stopping, over, begun_over, closed;
 };
 
 static struct trial_site *of_site(struct mp_site *site) {
@@ -26,7 +26,7 @@ static struct trial_site *of_site(struct mp_site *site) {
 /* ---- its end ---- */
 
 static bool has_stopped(const struct trial_site *t) {
-  return t->over && t->site.n_calls == 0 && (!t->serving || t->drained);
+  return t->over && t->begun_over && t->site.n_calls == 0 && (!t->serving || t->drained);
 }
 
 static void look(struct trial_site *t) {
@@ -37,6 +37,13 @@ static void on_over(struct mp_scope *scope) {
   struct trial_site *t = of_site(MP_CONTAINER(scope, struct mp_site, scope));
   mp_report_failed(scope);
   t->over = true;
+  look(t);
+}
+
+static void on_begun_over(struct mp_scope *scope) {
+  struct trial_site *t = of_site(MP_CONTAINER(scope, struct mp_site, begun));
+  mp_report_failed(scope);
+  t->begun_over = true;
   look(t);
 }
 
@@ -56,9 +63,8 @@ static struct trial_site *check(lua_State *L) {
 }
 
 static void begin(struct trial_site *t) {
-  mp_scope_init(&t->site.scope, on_over);
-  t->site.scope.at_once = true;
-  t->serving = t->drained = t->stopping = t->over = false;
+  mp_site_begin(&t->site, on_over, on_begun_over);
+  t->serving = t->drained = t->stopping = t->over = t->begun_over = false;
 }
 
 static void cancel_all(struct trial_site *t) {
@@ -69,6 +75,8 @@ static void cancel_all(struct trial_site *t) {
     struct mp_call *call = MP_CONTAINER(node, struct mp_call, node);
     if (call->site == &t->site) mp_scope_cancel(&call->scope);
   }
+  mp_scope_cancel(&t->site.begun);
+  mp_scope_close(&t->site.begun);
   mp_scope_cancel(&t->site.scope);
   mp_scope_close(&t->site.scope);
 }
@@ -107,7 +115,8 @@ static int l_stop(lua_State *L) {
 /* site:close(): after stop, and for good. */
 static int l_close(lua_State *L) {
   struct trial_site *t = check(L);
-  if (t->serving || t->site.n_calls > 0 || !mp_list_empty(&t->site.scope.members))
+  if (t->serving || t->site.n_calls > 0 || !mp_list_empty(&t->site.scope.members) ||
+      !mp_list_empty(&t->site.begun.members))
     return luaL_error(L, "close: something of it still runs");
   t->closed = true;
   mp_site_deinit(&t->site, L);
@@ -220,7 +229,7 @@ static int l_site(lua_State *L) {
   luaL_setmetatable(L, SITE_NAME);
   lua_pushvalue(L, -1);
   mp_anchor(L, t);
-  mp_site_init(&t->site, mp_api_of(L), on_over);
+  mp_site_init(&t->site, mp_api_of(L));
   t->site.on_drained = on_drained;
   t->site.on_calls_over = on_calls_over;
   begin(t);

@@ -13,6 +13,7 @@ int mp_verb_help(int argc, char **argv);
 /* Roles of our own processes, started by exec from our own executable. */
 int mp_role_worker(int argc, char **argv);
 int mp_role_config(int argc, char **argv);
+int mp_role_puppet(int argc, char **argv);
 int mp_role_report(int argc, char **argv);
 
 /* Wrong usage: one line on stderr that ends with where help is. */

@@ -1,5 +1,6 @@
 /* Requests on their way to the app, and what the shared page is told of them. */
 #include "api/open.h"
+#include "worker/http.h"
 #include "worker/inside.h"
 #include <stdio.h>
 #include <sys/socket.h>
@@ -103,32 +104,9 @@ static void on_refused(struct mp_server *server, const struct mp_address *peer, 
 
 /* ---- the server ---- */
 
-static struct mp_server_config server_config(const struct mp_worker *w) {
-  const struct mp_config *c = w->setup->config;
-  return (struct mp_server_config){
-      .limits = {.request_line = c->limit_request_line,
-                 .fields = c->limit_request_fields,
-                 .field_size = c->limit_request_field_size,
-                 .head = c->limit_request_head < UINT32_MAX ? (uint32_t)c->limit_request_head : UINT32_MAX,
-                 .body = c->max_body},
-      .max_connections = c->max_connections,
-      .pipeline = c->limit_pipeline,
-      .keep_alive_ms = mp_worker_ms(c->keep_alive),
-      .header_ms = mp_worker_ms(c->header_timeout),
-      .body_ms = mp_worker_ms(c->body_timeout),
-      .write_ms = mp_worker_ms(c->write_timeout),
-      .request_ms = mp_worker_ms(c->request_timeout),
-      .drain_idle_ms = mp_worker_ms(c->drain_idle),
-      .no_server = !c->server_header,
-      .compress = c->compress,
-      .proxy_protocol = c->proxy_protocol,
-      .trust = c->trusted_proxies ? &w->trust : NULL,
-  };
-}
-
 int mp_worker_open_server(struct mp_worker *w) {
   const struct mp_worker_setup *s = w->setup;
-  struct mp_server_config config = server_config(w);
+  struct mp_server_config config = mp_worker_http_config(s->config, &w->trust);
   w->ops = mp_api_server_ops;
   w->ops.on_request = on_request;
   w->ops.on_over = on_over;
@@ -136,7 +114,7 @@ int mp_worker_open_server(struct mp_worker *w) {
   w->ops.on_refused = on_refused;
   w->ops.holds_back = holds_back;
   w->ops.on_connections = on_connections;
-  int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, w->api);
+  int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, mp_api_site(w->api));
   if (err < 0) return err;
   w->has_server = true;
   return mp_server_adopt(&w->server, s->listen_fds, s->n_listen);

@@ -3,6 +3,7 @@
 #include "api/open.h"
 #include "base/err.h"
 #include "io/guardian.h"
+#include "worker/http.h"
 #include "worker/inside.h"
 #include "worker/tell.h"
 #include <errno.h>
@@ -249,16 +250,10 @@ static int open_loop(struct mp_worker *w) {
   return 0;
 }
 
-static int open_trust(struct mp_worker *w) {
-  const char *list = w->setup->config->trusted_proxies;
-  struct mp_slice bad;
-  return list ? mp_trust_parse(&w->trust, mp_slice(list, strlen(list)), &bad) : 0;
-}
-
 static int open_rest(struct mp_worker *w) {
   const char *health = w->setup->config->health;
   if (health) w->health = mp_slice(health, strlen(health));
-  int err = open_trust(w);
+  int err = mp_worker_http_trust(w->setup->config, &w->trust);
   if (err == 0) err = mp_record_open(&w->record, &w->loop, w->log, w->setup->config, w->setup->slot + 1);
   if (err == 0) err = mp_timer_init(&w->look, &w->loop.timers, on_look);
   if (err == 0) err = mp_timer_init(&w->slow, &w->loop.timers, mp_worker_on_slow);

@@ -25,8 +25,8 @@ function M.options(what, options, known, level)
       error(("%s: unknown option %s (there are %s)"):format(what, describe(name), table.concat(names, ", ")), level)
     end
     local fits = false
-    for kind in wanted:gmatch("[%a]+") do
-      fits = fits or type(value) == kind
+    for kind in wanted:gmatch("%a+") do
+      fits = fits or kind == "any" or type(value) == kind
     end
     if not fits then
       error(("%s: %s must be a %s, got %s"):format(what, name, wanted:gsub(" ", " or a "), describe(value)), level)
