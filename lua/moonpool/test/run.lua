@@ -101,7 +101,7 @@ local function wrap_safe(busted, seconds)
   local safe, state = busted.safe, {}
   tell_why(busted, state)
   function busted.safe(descriptor, run, element)
-    if not LEAVES[descriptor] then
+    if not LEAVES[descriptor] or descriptor ~= "finally" and run ~= element.run then -- busted's own, around a test
       return safe(descriptor, run, element)
     end
     local context = busted.context.get()
