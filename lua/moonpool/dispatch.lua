@@ -266,8 +266,8 @@ local function new_dispatcher(root_app, maps)
     end
   end
 
-  -- All routes of the root, those of the map too: another may stand behind them. Where a chain depends on the path, each
-  -- request finds its own.
+  -- All routes of the root, those of the map too: another may stand behind them. Where a chain depends on the path,
+  -- each request finds its own.
   local function fill_tree()
     if root.prefixed then
       return

@@ -88,6 +88,11 @@ app:get("/process-cancelled", function()
   moonpool.spawn { "sleep", "3641" }
   error { status = 400, message = "its process is cancelled" }
 end)
+app:get("/process-killed", function(_, res)
+  moonpool.spawn({ "sleep", "3643" }):kill "SIGINT"
+  moonpool.sleep(0.1)
+  res:text "ok"
+end)
 app:get("/process-timeout", function(_, res)
   moonpool.spawn { "sleep", "3642", timeout = 0.05 }
   moonpool.sleep(0.2)
@@ -207,6 +212,7 @@ describe("an error that nobody took", function()
     never "/process-late"
     never "/answer"
     never "/process-cancelled"
+    never "/process-killed" -- it ended as the script had told it to
     assert.are.equal(1, s:count_log "exited 34 .*status=exit:34") -- the line is there all the same
     assert.are.equal(0, s:count_log "exited 34, nobody waited")
   end)

@@ -1,5 +1,5 @@
 #include "base/ring.h"
-#include "fork_with.h"
+#include "base_fork_with.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* Death in the middle: at every instruction of every kind of call, by single steps; then at random, by thousands. */
 #include "base/robust.h"
+#include "base_fork_with.h"
 #include "base_store_checked.h"
-#include "fork_with.h"
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "fork_with.h"
+#include "base_fork_with.h"
 #include "io/procfs.h"
 #include <errno.h>
 #include <setjmp.h>

@@ -129,7 +129,7 @@ void mp_account_settled(struct mp_process *p) {
   tell_lost(p);
   if (status->end == MP_END_EXIT && status->code == 0)
     write_line(p, MP_LOG_DEBUG);
-  else if (p->waited || p->cancelled)
+  else if (p->waited || p->cancelled || (status->end == MP_END_SIGNAL && status->signal == p->killed))
     write_line(p, MP_LOG_INFO);
   else
     leave_untaken(p);

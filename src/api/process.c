@@ -334,6 +334,7 @@ static int l_kill(lua_State *L) {
   int err = p->end.settled ? -ESRCH : mp_child_signal(&p->child, signo, group);
   if (err == -ESRCH) return mp_push_failure(L, err, "process has exited");
   if (err < 0) return mp_push_failure(L, err, "kill: %s", mp_err_text(err, text, sizeof text));
+  p->killed = signo;
   lua_pushboolean(L, 1);
   return 1;
 }

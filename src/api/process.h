@@ -46,6 +46,7 @@ struct mp_process {
   bool waited;                /* somebody asked how it ended */
   bool check;                 /* a wait raises unless it exited 0 */
   bool cancelled;             /* ended by its scope or its task */
+  int killed;                 /* the signal that the script sent it last; 0: none */
   struct mp_young young;
   bool has_place;
 };

@@ -1,6 +1,6 @@
-/* fork_with.h - a child of a test that does not outlive it, however the test ends. */
-#ifndef MP_SPEC_UNIT_FORK_WITH_H
-#define MP_SPEC_UNIT_FORK_WITH_H
+/* base_fork_with.h - a child of a test that does not outlive it, however the test ends. */
+#ifndef MP_SPEC_UNIT_BASE_FORK_WITH_H
+#define MP_SPEC_UNIT_BASE_FORK_WITH_H
 
 #include <signal.h>
 #include <sys/prctl.h>
