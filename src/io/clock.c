@@ -15,7 +15,7 @@ void mp_loop_start_clock(struct mp_loop *loop) {
   if (!loop->stopped_ms) return;
   uv_update_time(&loop->uv);
   uint64_t now = uv_now(&loop->uv) + loop->skew_ms;
-  if (loop->stopped_ms > now) loop->skew_ms += loop->stopped_ms - now;
+  if (loop->stopped_ms >= now) loop->skew_ms += loop->stopped_ms - now + 1; /* parts of a millisecond are cut off */
   loop->stopped_ms = 0;
   if (loop->timers.len > 0) loop->timers.clock->on_sooner(&loop->timers);
 }

@@ -249,6 +249,15 @@ function M.new(name, answer, options, level)
   return fake
 end
 
+--- At the end of all tests: plays that still run end.
+function M.finish()
+  if stage then
+    stage:stop()
+    stage:close()
+    stage = nil
+  end
+end
+
 --- From here to the end of the test a process that is not faked cannot be started: it raises.
 function M.only_fakes()
   open_stage()

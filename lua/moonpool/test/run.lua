@@ -256,6 +256,7 @@ function M.main(...)
     return e == EXIT and e or debug.traceback(tostring(e), 2)
   end, require "busted.runner")
   io.stdout:flush()
+  require "moonpool.test.process".finish()
   if ok then
     return 0
   elseif err == EXIT then
