@@ -353,6 +353,8 @@ end
 
 ---- an app in here
 
+M.root = trial.getcwd() -- the project's folder
+
 local APP_OPTIONS = {
   host = "string", headers = "table", follow = "boolean", secure = "boolean", strict = "boolean", remote = "string",
   max_body = "number", request_timeout = "number", body_timeout = "number", compress = "boolean",
@@ -378,24 +380,49 @@ local function copy(t)
   return other
 end
 
--- A worker runs in its app's folder. → the app, and what undoes it
-local function load_file(path, level)
-  local here, paths, cpaths, before = trial.getcwd(), package.path, package.cpath, copy(package.loaded)
-  local file, folder, name = appfile.locate(path)
-  if folder:sub(1, 1) ~= "/" then
-    folder = here .. "/" .. folder:gsub("^%./", "")
-    file = folder .. name
+-- A worker runs in its app's folder, and finds modules there. Of several that are open the latest has its way.
+local open_folders, base = {}, nil
+
+local function settle_in()
+  local latest = open_folders[#open_folders]
+  base = base or { path = package.path, cpath = package.cpath }
+  package.path, package.cpath = base.path, base.cpath
+  for _, each in ipairs(open_folders) do
+    appfile.add_paths(each.folder)
   end
-  local function undo()
-    package.path, package.cpath = paths, cpaths
+  if not latest then
+    base = nil
+  end
+  return trial.chdir(latest and latest.folder or M.root)
+end
+
+local function move_in(folder)
+  local entry, before = { folder = folder }, copy(package.loaded)
+  table.insert(open_folders, entry)
+  local ok, message = settle_in()
+  return function()
+    for i, each in ipairs(open_folders) do
+      if each == entry then
+        table.remove(open_folders, i)
+        break
+      end
+    end
+    settle_in()
     forget_modules(before, folder)
-    trial.chdir(here)
+  end, not ok and message or nil
+end
+
+-- → the app, and what undoes it. Paths are seen from the project's folder.
+local function load_file(path, level)
+  if path:sub(1, 1) ~= "/" then
+    path = M.root .. "/" .. path:gsub("^%./", "")
   end
-  local ok, message = trial.chdir(folder)
-  if not ok then
+  local file, folder, name = appfile.locate(path)
+  local undo, message = move_in(folder)
+  if message then
+    undo()
     error("client: " .. message, level + 1)
   end
-  appfile.add_paths(folder)
   local loaded, app = pcall(appfile.run, file, name)
   if not loaded then
     undo()
