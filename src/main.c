@@ -7,10 +7,10 @@ static const struct {
   const char *word;
   int (*run)(int argc, char **argv);
 } roles[] = {
-    {"serve", mp_verb_serve},       {"check", mp_verb_check}, {"version", mp_verb_version},
-    {"--version", mp_verb_version}, {"help", mp_verb_help},   {"--help", mp_verb_help},
-    {"-h", mp_verb_help},           {"-v", mp_verb_version},  {"worker", mp_role_worker},
-    {"config", mp_role_config},     {"ctl", mp_verb_ctl},     {"report", mp_role_report},
+    {"serve", mp_verb_serve},       {"check", mp_verb_check},   {"version", mp_verb_version},
+    {"--version", mp_verb_version}, {"help", mp_verb_help},     {"--help", mp_verb_help},
+    {"-h", mp_verb_help},           {"-v", mp_verb_version},    {"worker", mp_role_worker},
+    {"config", mp_role_config},     {"ctl", mp_verb_ctl},       {"report", mp_role_report},
     {"test", mp_verb_test},         {"puppet", mp_role_puppet},
 };
 

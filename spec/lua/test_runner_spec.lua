@@ -126,7 +126,8 @@ describe("moonpool test", function()
   end)
 
   it("exits 2 and names the package where busted is missing", function()
-    local _, log = run(spec "it('x', function() end)", 2, {}, { LUA_PATH = "/nowhere/?.lua", LUA_PATH_5_4 = false, HOME = "/nowhere" })
+    local env = { LUA_PATH = "/nowhere/?.lua", LUA_PATH_5_4 = false, HOME = "/nowhere" }
+    local _, log = run(spec "it('x', function() end)", 2, {}, env)
     assert.is_truthy(log:find("lua-busted", 1, true), log)
   end)
 

@@ -138,9 +138,9 @@ describe("test.client", function()
   end)
 
   it("ends timers and background tasks of the app with it", function()
-    local ticks, client = 0, nil
+    local ticks = 0
     do
-      client = test.client(app_of(function(app)
+      local client = test.client(app_of(function(app)
         app:on_start(function() moonpool.every(0.001, function() ticks = ticks + 1 end) end)
         app:get("/", function(_, res) moonpool.background(function() moonpool.sleep(1000) end) res:text "" end)
       end))

@@ -30,12 +30,12 @@ struct mp_api {
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
-  uint64_t most_body;                  /* the largest that any route takes, where it says so itself */
-  uint64_t n_errors[MP_ERROR_KINDS];   /* that nobody took, by kind */
-  int get_ref;                         /* the string "GET" */
+  uint64_t most_body;                /* the largest that any route takes, where it says so itself */
+  uint64_t n_errors[MP_ERROR_KINDS]; /* that nobody took, by kind */
+  int get_ref;                       /* the string "GET" */
   int request_meta, response_meta, headers_meta;
-  int kept_ref;     /* what is kept for requests: a list with MP_KEPT_KEYS places for each slot */
-  uint32_t n_slots; /* of requests, ever made */
+  int kept_ref;                /* what is kept for requests: a list with MP_KEPT_KEYS places for each slot */
+  uint32_t n_slots;            /* of requests, ever made */
   struct mp_buf scratch;       /* owned: JSON and bodies on their way */
   struct mp_heritage heritage; /* what processes find in their environment */
   struct mp_places places;     /* what they wait for before they are started */

@@ -37,7 +37,7 @@ static void become_puppet(struct mp_args *args, const struct mp_trial *trial, in
   args->puppet_fd = fd;
   snprintf(args->puppet_text, sizeof args->puppet_text, "%d", fd);
   args->puppet_argv[0] = exec->argv[0];
-  args->puppet_argv[1] = (char *)(uintptr_t)"puppet";
+  args->puppet_argv[1] = (char *)(uintptr_t) "puppet";
   args->puppet_argv[2] = args->puppet_text;
   args->puppet_argv[3] = NULL;
   exec->argv = args->puppet_argv;
@@ -98,8 +98,8 @@ int mp_puppet_ask(lua_State *L, int options, struct mp_args *args, bool blocking
   }
 }
 
-/* trial.set_faker(function(options, blocking) or nil): asked at each start. It answers nil: let it be; a function, to be
- * called with the wire; a string, where the loop stands still; false and the name of an error. */
+/* trial.set_faker(function(options, blocking) or nil): asked at each start. It answers nil: let it be; a function, to
+ * be called with the wire; a string, where the loop stands still; false and the name of an error. */
 static int l_set_faker(lua_State *L) {
   struct mp_trial *trial = mp_api_of(L)->setup.trial;
   lua_settop(L, 1);

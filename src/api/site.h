@@ -19,7 +19,7 @@ struct mp_site {
   int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
   struct mp_routes routes;
   struct mp_tree tree;
-  unsigned n_calls; /* requests whose scope is not over */
+  unsigned n_calls;                            /* requests whose scope is not over */
   void (*on_drained)(struct mp_site *site);    /* its server has */
   void (*on_calls_over)(struct mp_site *site); /* n_calls has come to 0; may be NULL */
 };

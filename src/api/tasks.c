@@ -261,10 +261,10 @@ static void open_task_object(lua_State *L) {
 }
 
 void mp_tasks_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"spawn", l_spawn},         {"background", l_background}, {"wait", l_wait},
-                                       {"wait_any", mp_wait_any},  {"wait_all", mp_wait_all},    {"sleep", l_sleep},
-                                       {"now", l_now},          {"time", l_time},          {"running", l_running},
-                                       {"yieldable", l_yieldable}, {"stats", l_stats},           {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"spawn", l_spawn},        {"background", l_background}, {"wait", l_wait},   {"wait_any", mp_wait_any},
+      {"wait_all", mp_wait_all}, {"sleep", l_sleep},           {"now", l_now},     {"time", l_time},
+      {"running", l_running},    {"yieldable", l_yieldable},   {"stats", l_stats}, {NULL, NULL}};
   open_task_object(L);
   luaL_setfuncs(L, functions, 0);
 }

@@ -264,9 +264,9 @@ static int l_isatty(lua_State *L) {
 void mp_trial_open(lua_State *L, struct mp_trial *trial) {
   static const luaL_Reg functions[] = {{"site", l_site},     {"connect", mp_l_wire_connect}, {"chdir", l_chdir},
                                        {"getcwd", l_getcwd}, {"isatty", l_isatty},           {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"stop", l_stop},       {"close", l_close}, {"spawn", l_spawn},
-                                     {"left", l_left},       {"answer", l_answer}, {"routes", l_routes},
-                                     {"serve", l_serve},     {"connect", l_connect}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"stop", l_stop},   {"close", l_close},     {"spawn", l_spawn},
+                                     {"left", l_left},   {"answer", l_answer},   {"routes", l_routes},
+                                     {"serve", l_serve}, {"connect", l_connect}, {NULL, NULL}};
   trial->api = mp_api_of(L);
   mp_wire_open(L);
   luaL_newmetatable(L, SITE_NAME);

@@ -12,11 +12,11 @@ enum { HELD_MOST = 256 * 1024 /* bytes: beyond that the other end has to wait */
 
 struct wire {
   struct mp_stream stream;
-  struct mp_api *api;     /* borrowed */
-  struct mp_buf in;       /* owned: read, and not taken yet */
-  struct mp_wake reader;  /* the task that waits for bytes */
-  struct mp_wake writer;  /* the one that waits for room */
-  int err;                /* why no more will come, or 0 */
+  struct mp_api *api;    /* borrowed */
+  struct mp_buf in;      /* owned: read, and not taken yet */
+  struct mp_wake reader; /* the task that waits for bytes */
+  struct mp_wake writer; /* the one that waits for room */
+  int err;               /* why no more will come, or 0 */
   bool eof, closed;
 };
 

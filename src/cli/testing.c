@@ -35,7 +35,7 @@ static int sort_words(struct words *w, int argc, char **argv) {
   w->ours = calloc((size_t)argc + 2, sizeof *w->ours);
   w->theirs = calloc((size_t)argc + 1, sizeof *w->theirs);
   if (!w->ours || !w->theirs) return -ENOMEM;
-  w->ours[w->n_ours++] = (char *)(uintptr_t)".";
+  w->ours[w->n_ours++] = (char *)(uintptr_t) ".";
   for (int i = 0; i < argc;) {
     int n = count_ours(argv + i);
     if (n == 0) w->theirs[w->n_theirs++] = argv[i++];

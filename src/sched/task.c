@@ -20,7 +20,8 @@ static void push_name(lua_State *L, struct mp_member *member) {
   lua_getiuservalue(L, -1, MP_TASK_NAME);
   lua_getiuservalue(L, -2, MP_TASK_SPAWNED_AT);
   const char *name = lua_tostring(L, -2), *where = lua_tostring(L, -1);
-  lua_pushfstring(L, "a task%s%s%s%s", name ? " called " : "", name ? name : "", where ? " of " : "", where ? where : "");
+  lua_pushfstring(L, "a task%s%s%s%s", name ? " called " : "", name ? name : "", where ? " of " : "",
+                  where ? where : "");
   lua_replace(L, -4);
   lua_pop(L, 2);
 }

@@ -353,8 +353,6 @@ end
 
 ---- an app in here
 
-M.root = trial.getcwd() -- the project's folder
-
 local APP_OPTIONS = {
   host = "string", headers = "table", follow = "boolean", secure = "boolean", strict = "boolean", remote = "string",
   max_body = "number", request_timeout = "number", body_timeout = "number", compress = "boolean",
@@ -381,7 +379,7 @@ local function copy(t)
 end
 
 -- A worker runs in its app's folder, and finds modules there. Of several that are open the latest has its way.
-local open_folders, base = {}, nil
+local root, open_folders, base = nil, {}, nil
 
 local function settle_in()
   local latest = open_folders[#open_folders]
@@ -393,11 +391,17 @@ local function settle_in()
   if not latest then
     base = nil
   end
-  return trial.chdir(latest and latest.folder or M.root)
+  return trial.chdir(latest and latest.folder or root)
+end
+
+--- The project's folder, wherever an app has led.
+function M.root()
+  return open_folders[1] and root or trial.getcwd()
 end
 
 local function move_in(folder)
   local entry, before = { folder = folder }, copy(package.loaded)
+  root = M.root()
   table.insert(open_folders, entry)
   local ok, message = settle_in()
   return function()
@@ -415,7 +419,7 @@ end
 -- → the app, and what undoes it. Paths are seen from the project's folder.
 local function load_file(path, level)
   if path:sub(1, 1) ~= "/" then
-    path = M.root .. "/" .. path:gsub("^%./", "")
+    path = M.root() .. "/" .. path:gsub("^%./", "")
   end
   local file, folder, name = appfile.locate(path)
   local undo, message = move_in(folder)

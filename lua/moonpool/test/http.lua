@@ -229,8 +229,10 @@ function M.multipart(fields, files)
   end)
   for _, name in ipairs(sorted(files)) do
     local file = files[name]
-    parts[#parts + 1] = ('--%s\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\nContent-Type: %s\r\n\r\n%s\r\n')
-      :format(boundary, quote(name), quote(file.name or name), file.type or "application/octet-stream", file.body or "")
+    parts[#parts + 1] = ('--%s\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n')
+      :format(boundary, quote(name), quote(file.name or name))
+    parts[#parts + 1] = ("Content-Type: %s\r\n\r\n%s\r\n"):format(file.type or "application/octet-stream",
+      file.body or "")
   end
   parts[#parts + 1] = "--" .. boundary .. "--\r\n"
   return table.concat(parts), "multipart/form-data; boundary=" .. boundary

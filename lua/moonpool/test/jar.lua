@@ -40,7 +40,8 @@ local function default_path(path)
 end
 
 local function path_matches(path, prefix)
-  return path == prefix or path:sub(1, #prefix) == prefix and (prefix:sub(-1) == "/" or path:sub(#prefix + 1, #prefix + 1) == "/")
+  local below = prefix:sub(-1) == "/" or path:sub(#prefix + 1, #prefix + 1) == "/"
+  return path == prefix or path:sub(1, #prefix) == prefix and below
 end
 
 local function domain_matches(host, domain)

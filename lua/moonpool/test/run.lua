@@ -92,7 +92,8 @@ end
 -- Lua holds its task too long, or does not take its cancellation: it is ended in the middle of what busted does for it.
 local function publish_end(busted, element, err, traceback)
   local trace = { short_src = element.trace and element.trace.short_src or "?",
-    currentline = element.trace and element.trace.currentline or 0, traceback = "\n" .. (traceback or ""), message = err }
+    currentline = element.trace and element.trace.currentline or 0, message = err,
+    traceback = "\n" .. (traceback or "") }
   local message = ("%s:%d: %s"):format(trace.short_src, trace.currentline, tostring(err))
   busted.publish({ "error", element.descriptor }, element, busted.context.parent(element), message, trace)
 end
@@ -247,11 +248,11 @@ function M.main(...)
     return complain("busted is not installed: Debian's package lua-busted has it, or `luarocks install busted`")
   end
   osio.install_processes(io, os)
-  require = yielding.require -- luacheck: globals require
+  require = yielding.require
   load_ours()
   patch(seconds)
   table.insert(words, 1, "--ignore-lua")
-  arg = words -- luacheck: globals arg
+  arg = words
   local ok, err = xpcall(call_runner, function(e)
     return e == EXIT and e or debug.traceback(tostring(e), 2)
   end, require "busted.runner")

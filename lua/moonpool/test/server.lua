@@ -80,7 +80,7 @@ end
 function M.new(options, level)
   options = check.options("server", options, OPTIONS, level + 1)
   local spec = argv_of(options)
-  spec.stderr, spec.stdout, spec.setenv, spec.grace, spec.cwd = "pipe", "null", options.env, BOOT_S, clients.root
+  spec.stderr, spec.stdout, spec.setenv, spec.grace, spec.cwd = "pipe", "null", options.env, BOOT_S, clients.root()
   local server = setmetatable({ _lines = {}, _ready = 0, _process = assert(core.spawn(spec)) }, metatable)
   server.pid = server._process.pid
   server._reader = blocks.current().site:spawn(follow, server)
