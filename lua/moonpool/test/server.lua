@@ -55,17 +55,23 @@ end
 
 metatable.__close = methods.stop
 
+local function give_up(server)
+  server._process:stop(0)
+  core.wait(server._end)
+  core.wait(server._reader)
+end
+
 local function stop(server)
-  if server._process:kill "SIGTERM" then
-    local result, _, code = server._process:wait(BOOT_S)
-    if code == "timeout" then
-      server._process:stop(0)
-      error("the server did not stop; its log:\n" .. server:log(), 0)
-    elseif not result.ok then
-      error(("the server ended with %s; its log:\n%s"):format(tostring(result), server:log()), 0)
-    end
+  server._process:kill "SIGTERM"
+  local result, _, code = core.wait(server._end, BOOT_S)
+  if code == "timeout" then
+    give_up(server)
+    error("the server did not stop; its log:\n" .. server:log(), 0)
   end
   core.wait(server._reader)
+  if not result.ok then
+    error(("the server ended with %s; its log:\n%s"):format(tostring(result), server:log()), 0)
+  end
 end
 
 local function argv_of(options)
@@ -84,12 +90,12 @@ function M.new(options, level)
   local server = setmetatable({ _lines = {}, _ready = 0, _process = assert(core.spawn(spec)) }, metatable)
   server.pid = server._process.pid
   server._reader = blocks.current().site:spawn(follow, server)
-  server._close = blocks.on_close(function() stop(server) end)
+  server._end = blocks.current().site:spawn(core.wait, server._process)
   if not await_ready(server, options.workers or 1, options.timeout or BOOT_S) then
-    server._process:stop(0)
-    core.wait(server._reader)
+    give_up(server)
     error("server: it does not start; its log:\n" .. server:log(), level + 1)
   end
+  server._close = blocks.on_close(function() stop(server) end)
   server.port = tonumber(server.url:match(":(%d+)$"))
   return server
 end
