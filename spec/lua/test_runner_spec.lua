@@ -101,6 +101,16 @@ describe("moonpool test", function()
     assert.is_truthy(out:find "is deaf: error of a task that nobody took %(spawned at spec/a_spec.lua:2%)[^\n]*unheard", out)
   end)
 
+  it("takes no error for lost that the test takes later", function()
+    run(spec [[it("waits late", function()
+      local task = moonpool.spawn(function() error "late" end)
+      local p = moonpool.spawn { "false" }
+      moonpool.sleep(0.2)
+      assert.has_error(function() moonpool.wait(task) end)
+      assert.equal(1, p:wait().code)
+    end)]], 0)
+  end)
+
   it("names a describe that leaves something behind", function()
     local out = run(spec [[describe("a group", function()
       setup(function() moonpool.spawn { "sleep", "4321.5" } end)

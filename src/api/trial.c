@@ -16,6 +16,7 @@ struct trial_site {
   struct mp_site site;
   struct mp_server server;
   struct mp_wake stopper; /* the task that waits for the end of everything */
+  bool of_app; /* errors are told when they happen, as a worker tells them; else at the end, should nobody take them */
   bool serving, drained, stopping, over, begun_over, closed;
 };
 
@@ -64,6 +65,7 @@ static struct trial_site *check(lua_State *L) {
 
 static void begin(struct trial_site *t) {
   mp_site_begin(&t->site, on_over, on_begun_over);
+  t->site.scope.at_once = t->site.begun.at_once = t->of_app;
   t->serving = t->drained = t->stopping = t->over = t->begun_over = false;
 }
 
@@ -221,8 +223,9 @@ static int l_connect(lua_State *L) {
   return 1;
 }
 
-/* trial.site() */
+/* trial.site(is it an app's?) */
 static int l_site(lua_State *L) {
+  bool of_app = lua_toboolean(L, 1);
   struct trial_site *t = lua_newuserdatauv(L, sizeof *t, 0);
   memset(t, 0, sizeof *t);
   t->closed = true; /* until it is whole */
@@ -230,6 +233,7 @@ static int l_site(lua_State *L) {
   lua_pushvalue(L, -1);
   mp_anchor(L, t);
   mp_site_init(&t->site, mp_api_of(L));
+  t->of_app = of_app;
   t->site.on_drained = on_drained;
   t->site.on_calls_over = on_calls_over;
   begin(t);

@@ -478,7 +478,7 @@ function M.app(target, options, level)
   elseif not app_module.is_app(target) and not app_module.is_callable(target) then
     error("client: the app must be a path, an app or a function(req, res), got " .. type(target), level + 1)
   end
-  local site = trial.site()
+  local site = trial.site(true)
   local remote, port = options.remote or REMOTE[1], REMOTE[2]
   local client = new(name, "localhost", options, function()
     return site:connect(remote, port)

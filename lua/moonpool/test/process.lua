@@ -219,7 +219,7 @@ local function remove(fake)
 end
 
 local function open_stage()
-  stage = stage or trial.site()
+  stage = stage or trial.site(true)
   trial.set_faker(on_start)
 end
 
