@@ -129,6 +129,30 @@ describe("moonpool test", function()
     assert.is_truthy(out:find "insists\nspec/a_spec.lua:3: did not end within 0.2 s", out)
   end)
 
+  it("ends a describe that hangs, and an app that does not stop", function()
+    local out = run(spec [[
+      describe("no end", function() moonpool.sleep(1000) end)
+      it("cannot close", function()
+        local app = moonpool.app()
+        app:on_stop(function() moonpool.sleep(1000) end)
+        require("moonpool.test").client(app)
+      end)
+      it("is well", function() end)]], 1, { "--test-timeout", "0.2" })
+    assert.is_truthy(out:find "1 success / 1 failure / 1 error", out)
+    assert.is_truthy(out:find("no end\nspec/a_spec.lua:2: did not end within 0.2 s", 1, true), out)
+    assert.is_truthy(out:find("cannot close: what it has opened could not be closed within 0.2 s", 1, true), out)
+  end)
+
+  it("is for specs: an app that requires moonpool.test does not load", function()
+    local folder = assert(host.tempdir())
+    table.insert(folders, folder)
+    server.write_file(folder .. "/app.lua", "require 'moonpool.test'")
+    local check = server.launch { argv = { "check", folder } }
+    check:wait_exit(20)
+    assert.is_truthy(check:log():find("run them by `moonpool test`", 1, true), check:log())
+    check:finish("exit", 3)
+  end)
+
   it("ends a test that never lets go of the loop", function()
     local out = run(spec "it('spins', function() while true do end end) it('is well', function() end)", 1, {},
       { MOONPOOL_TIMEOUT = "0.3" })

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -89,15 +90,16 @@ static void obey(struct puppet *p, const char *word, long n) {
 }
 
 int mp_role_puppet(int argc, char **argv) {
-  struct puppet p = {.fd = argc == 1 ? atoi(argv[0]) : -1};
-  char line[64], word[16];
+  struct puppet p = {.fd = argc == 1 ? (int)strtol(argv[0], NULL, 10) : -1};
+  char line[64];
   p.told = p.fd > STDERR_FILENO ? fdopen(p.fd, "r") : NULL;
   if (!p.told) return mp_usage("puppet: a role of moonpool's own processes, for tests");
   signal(SIGPIPE, SIG_IGN);
   while (fgets(line, sizeof line, p.told)) {
-    long n = 0;
-    if (sscanf(line, "%15s %ld", word, &n) < 1) break;
-    obey(&p, word, n);
+    size_t len = strcspn(line, " \n");
+    long n = line[len] == ' ' ? strtol(line + len, NULL, 10) : 0;
+    line[len] = '\0';
+    obey(&p, line, n);
   }
   _exit(UNTOLD);
 }

@@ -47,19 +47,34 @@ function M.on_close(fn)
   return close
 end
 
-local function close_all(block)
+-- An on_stop may hang as anything else may.
+local function close_one(close, seconds)
+  local task = core.spawn(close)
+  local alarm = seconds > 0 and trial.alarm(seconds, task)
+  local ok, err = pcall(core.wait, task)
+  if alarm and alarm:close() then
+    return ("what it has opened could not be closed within %g s"):format(seconds)
+  end
+  return not ok and tostring(err) or nil
+end
+
+local function close_all(block, seconds)
   for i = #block.closers, 1, -1 do
-    local ok, err = pcall(block.closers[i])
-    if not ok then
-      table.insert(block.problems, tostring(err))
-    end
+    block.problems[#block.problems + 1] = close_one(block.closers[i], seconds)
+  end
+end
+
+--- Those that were left when the run itself has failed.
+function M.abandon()
+  while blocks[1] do
+    M.close(blocks[#blocks], 1)
   end
 end
 
 --- Closes what it has made, then ends what it has left. → a list of what went wrong
-function M.close(block)
+function M.close(block, seconds)
   assert(blocks[#blocks] == block, "blocks end in the order of their nesting")
-  close_all(block)
+  close_all(block, seconds)
   trial.settle()
   local left = block.site:left()
   blocks[#blocks] = nil

@@ -11,9 +11,10 @@ local trial = core.trial
 local M = {}
 
 local DEFAULT_TIMEOUT = 30
+local close_timeout = DEFAULT_TIMEOUT
 local LEAVES = {
   it = true, finally = true, before_each = true, after_each = true, strict_setup = true, strict_teardown = true,
-  lazy_setup = true, lazy_teardown = true,
+  lazy_setup = true, lazy_teardown = true, describe = true, file = true,
 }
 
 ---- words and paths
@@ -133,7 +134,7 @@ end
 
 -- Ends the block; what went wrong in it is told as the element's own.
 local function close_block(busted, block, element, status)
-  local problems = blocks.close(block)
+  local problems = blocks.close(block, close_timeout)
   if #problems == 0 then
     return true
   end
@@ -250,6 +251,7 @@ function M.main(...)
   osio.install_processes(io, os)
   require = yielding.require
   load_ours()
+  close_timeout = seconds
   patch(seconds)
   table.insert(words, 1, "--ignore-lua")
   arg = words
@@ -257,6 +259,7 @@ function M.main(...)
     return e == EXIT and e or debug.traceback(tostring(e), 2)
   end, require "busted.runner")
   io.stdout:flush()
+  blocks.abandon()
   require "moonpool.test.process".finish()
   if ok then
     return 0
