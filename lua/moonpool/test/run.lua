@@ -182,20 +182,18 @@ local function new_it(busted)
   end
 end
 
+local GROUPS = { suite = true, file = true, describe = true }
+
+-- Not by subscribing: a listing of the tests keeps what it subscribes to from everybody else.
 local function follow_blocks(busted)
-  local open = {}
-  for _, kind in ipairs { "suite", "file", "describe" } do
-    busted.subscribe({ kind, "start" }, function(element)
-      table.insert(open, blocks.open(kind == "suite" and "the suite" or element.name))
-      return nil, true
-    end, { priority = 1 })
-    busted.subscribe({ kind, "end" }, function(element)
-      local block = table.remove(open)
-      if block then
-        close_block(busted, block, element, "error")
-      end
-      return nil, true
-    end, { priority = 1 })
+  local open, publish = {}, busted.safe_publish
+  function busted.safe_publish(descriptor, channel, element, ...)
+    if GROUPS[channel[1]] and channel[2] == "start" then
+      table.insert(open, blocks.open(channel[1] == "suite" and "the suite" or element.name))
+    elseif GROUPS[channel[1]] and channel[2] == "end" then
+      close_block(busted, table.remove(open), element, "error")
+    end
+    return publish(descriptor, channel, element, ...)
   end
 end
 
@@ -238,11 +236,28 @@ end
 -- The name of the chunk is what busted calls itself in messages.
 local call_runner = load("local runner = ... runner { standalone = false }", "@moonpool test")
 
+local function help()
+  print [[usage: moonpool test [FILE|DIR …] [--test-timeout S] [--config FILE] [--lua DIR] [options of busted]
+
+  --test-timeout S   a test that takes longer is ended, and has failed; 0: any time (30)
+  --config FILE      settings, instead of moonpool.conf.lua in this folder
+  --lua DIR          Moonpool's own Lua from there
+
+Exit 0 when all is green, 1 when not, 2 for wrong usage or where busted is missing. The options of busted are told by
+`busted --help`; docs/testing.md tells the rest.]]
+  return 0
+end
+
 --- → the exit code
 function M.main(...)
   local words, seconds = read_words(...)
   if not words then
     return complain("%s", seconds)
+  end
+  for _, word in ipairs(words) do
+    if word == "--help" or word == "-h" then
+      return help()
+    end
   end
   set_paths()
   if not package.searchpath("busted.runner", package.path) then
