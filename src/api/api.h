@@ -7,8 +7,8 @@
 #include "api/memory.h"
 #include "api/open.h"
 #include "api/places.h"
+#include "api/realm.h"
 #include "api/report.h"
-#include "api/site.h"
 #include "base/view.h"
 #include "sched/state.h"
 
@@ -25,7 +25,7 @@ struct mp_api {
   lua_State *L;             /* owned */
   uint64_t started_ms;      /* of the loop's clock */
   struct mp_sched sched;
-  struct mp_site site;        /* the worker's own app (life.c) */
+  struct mp_realm realm;      /* the worker's own app (life.c) */
   struct mp_call *free_calls; /* owned */
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
@@ -58,7 +58,7 @@ struct mp_api {
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
 struct mp_call {
   struct mp_api *api;     /* borrowed */
-  struct mp_site *site;   /* borrowed: outlives the request */
+  struct mp_realm *realm; /* borrowed: outlives the request */
   struct mp_exchange *ex; /* borrowed until mp_exchange_finish; NULL afterwards */
   struct mp_scope scope;
   struct mp_list node;  /* of api->calls */

@@ -20,7 +20,7 @@ static void push_params(lua_State *L, const struct mp_tree_match *match) {
 bool mp_match_push(lua_State *L, struct mp_call *call) {
   const struct mp_head *head = &call->ex->head;
   struct mp_tree_match match;
-  if (!mp_tree_find(&call->site->tree, head->method, head->path, &match)) return false;
+  if (!mp_tree_find(&call->realm->tree, head->method, head->path, &match)) return false;
   if (match.n_values > 0) {
     push_params(L, &match);
     mp_call_keep(L, call, MP_KEPT_PARAMS);
@@ -60,7 +60,8 @@ int mp_l_add_pattern(lua_State *L) {
   lua_settop(L, 4);
   route.handler_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   route.names_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  if (mp_tree_add(&mp_site_upvalue(L)->tree, method, segments, n, route) < 0) return luaL_error(L, "not enough memory");
+  if (mp_tree_add(&mp_realm_upvalue(L)->tree, method, segments, n, route) < 0)
+    return luaL_error(L, "not enough memory");
   return 0;
 }
 
@@ -69,7 +70,7 @@ int mp_l_add_mount(lua_State *L) {
   struct mp_tree_segment segments[MOST_SEGMENTS];
   unsigned n;
   if (!read_segments(L, 1, segments, &n)) return 0;
-  if (mp_tree_add_mount(&mp_site_upvalue(L)->tree, segments, n) < 0) return luaL_error(L, "not enough memory");
+  if (mp_tree_add_mount(&mp_realm_upvalue(L)->tree, segments, n) < 0) return luaL_error(L, "not enough memory");
   return 0;
 }
 
@@ -80,8 +81,8 @@ void mp_match_drop(void *ctx, struct mp_tree_route route) {
 
 /* clear_routes(): both maps, because the app has changed. */
 int mp_l_clear_routes(lua_State *L) {
-  struct mp_site *site = mp_site_upvalue(L);
-  mp_tree_clear(&site->tree, mp_match_drop, L);
-  mp_routes_drop(&site->routes, L);
+  struct mp_realm *realm = mp_realm_upvalue(L);
+  mp_tree_clear(&realm->tree, mp_match_drop, L);
+  mp_routes_drop(&realm->routes, L);
   return 0;
 }

@@ -18,7 +18,7 @@
 struct mp_scope *mp_api_scope(lua_State *L) {
   struct mp_sched *sched = mp_sched_of(L);
   struct mp_api *api = sched->ctx;
-  return sched->current ? sched->current->scope : &api->site.scope;
+  return sched->current ? sched->current->scope : &api->realm.scope;
 }
 
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx) {
@@ -123,7 +123,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_blocking_open(L);
   mp_offload_open(L);
   mp_service_open(L);
-  mp_site_open(L, &api->site, 0);
+  mp_realm_open(L, &api->realm, 0);
   mp_scopes_open(L);
   mp_gate_open(L);
   mp_channel_open(L);
@@ -213,9 +213,9 @@ static int p_load(lua_State *L) {
   lua_getfield(L, -1, "load");
   lua_pushstring(L, api->setup.config->app);
   lua_call(L, 1, 3);
-  api->site.hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  api->site.fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  api->site.handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -254,7 +254,7 @@ void mp_api_close(struct mp_api *api) {
   mp_places_deinit(api);
   mp_strays_deinit(api);
   mp_calls_free(api);
-  mp_site_deinit(&api->site, NULL);
+  mp_realm_deinit(&api->realm, NULL);
   mp_heritage_free(&api->heritage);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);

@@ -56,10 +56,10 @@ int mp_api_describe(struct mp_api *api, const char *what, struct mp_buf *out);
 /* What changes by itself (tasks, processes, memory) to the view, as it is now. */
 void mp_api_show(struct mp_api *api);
 
-/* Of a server whose ctx is a site. */
+/* Of a server whose ctx is a realm. */
 extern const struct mp_server_ops mp_api_server_ops;
-struct mp_site;
-struct mp_site *mp_api_site(struct mp_api *api); /* the worker's own */
+struct mp_realm;
+struct mp_realm *mp_api_realm(struct mp_api *api); /* the worker's own */
 
 /* Requests, their leftover tasks, and what they have begun in the background: what a drain waits for. */
 unsigned mp_api_busy(const struct mp_api *api);

@@ -224,7 +224,7 @@ static void join(lua_State *L, struct mp_process *p, const struct mp_args *args)
   struct mp_api *api = args->api;
   struct mp_task *task = mp_sched_of(L)->current;
   struct mp_scope *scope = args->detach ? mp_api_background(L) : mp_api_scope(L);
-  p->site = mp_site_of_scope(scope);
+  p->realm = mp_realm_of_scope(scope);
   p->call = mp_call_of_scope(api, scope);
   if (p->call) p->gen = p->call->gen;
   if (task && !args->detach) mp_list_append(&task->owned, &p->owned.node);

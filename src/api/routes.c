@@ -58,7 +58,7 @@ static char *make_key(struct mp_slice method, struct mp_slice path) {
 }
 
 int mp_l_add_route(lua_State *L) {
-  struct mp_routes *routes = &mp_site_upvalue(L)->routes;
+  struct mp_routes *routes = &mp_realm_upvalue(L)->routes;
   struct mp_slice method, path;
   method.at = luaL_checklstring(L, 1, &method.len);
   path.at = luaL_checklstring(L, 2, &path.len);

@@ -24,7 +24,7 @@ void mp_routes_drop(struct mp_routes *routes, lua_State *L);
 /* Pushes the handler; false, and nothing, when there is none. */
 bool mp_routes_push(lua_State *L, const struct mp_routes *routes, struct mp_slice method, struct mp_slice path);
 
-/* add_route(method, path, handler), of a site: site.h */
+/* add_route(method, path, handler), of a realm: realm.h */
 int mp_l_add_route(lua_State *L);
 
 #endif

@@ -154,7 +154,7 @@ static int l_stats(lua_State *L) {
   lua_setfield(L, -2, "errors");
   lua_pushinteger(L, (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB));
   lua_setfield(L, -2, "lua_memory");
-  lua_pushinteger(L, api->site.server ? api->site.server->n_conns : 0);
+  lua_pushinteger(L, api->realm.server ? api->realm.server->n_conns : 0);
   lua_setfield(L, -2, "connections");
   lua_pushnumber(L, (lua_Number)(mp_loop_now(api->loop) - api->started_ms) / 1000.0);
   lua_setfield(L, -2, "uptime");

@@ -9,91 +9,91 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SITE_NAME "moonpool.site"
+#define REALM_NAME "moonpool.realm"
 
 /* Anchored until it is closed. */
-struct trial_site {
-  struct mp_site site;
+struct trial_realm {
+  struct mp_realm realm;
   struct mp_server server;
   struct mp_wake stopper; /* the task that waits for the end of everything */
   bool of_app; /* errors are told when they happen, as a worker tells them; else at the end, should nobody take them */
   bool serving, drained, stopping, over, begun_over, closed;
 };
 
-static struct trial_site *of_site(struct mp_site *site) {
-  return MP_CONTAINER(site, struct trial_site, site);
+static struct trial_realm *of_realm(struct mp_realm *realm) {
+  return MP_CONTAINER(realm, struct trial_realm, realm);
 }
 
 /* ---- its end ---- */
 
-static bool has_stopped(const struct trial_site *t) {
-  return t->over && t->begun_over && t->site.n_calls == 0 && (!t->serving || t->drained);
+static bool has_stopped(const struct trial_realm *t) {
+  return t->over && t->begun_over && t->realm.n_calls == 0 && (!t->serving || t->drained);
 }
 
-static void look(struct trial_site *t) {
+static void look(struct trial_realm *t) {
   if (t->stopping && has_stopped(t)) mp_wake_fire(&t->stopper);
 }
 
 static void on_over(struct mp_scope *scope) {
-  struct trial_site *t = of_site(MP_CONTAINER(scope, struct mp_site, scope));
+  struct trial_realm *t = of_realm(MP_CONTAINER(scope, struct mp_realm, scope));
   mp_report_failed(scope);
   t->over = true;
   look(t);
 }
 
 static void on_begun_over(struct mp_scope *scope) {
-  struct trial_site *t = of_site(MP_CONTAINER(scope, struct mp_site, begun));
+  struct trial_realm *t = of_realm(MP_CONTAINER(scope, struct mp_realm, begun));
   mp_report_failed(scope);
   t->begun_over = true;
   look(t);
 }
 
-static void on_drained(struct mp_site *site) {
-  of_site(site)->drained = true;
-  look(of_site(site));
+static void on_drained(struct mp_realm *realm) {
+  of_realm(realm)->drained = true;
+  look(of_realm(realm));
 }
 
-static void on_calls_over(struct mp_site *site) {
-  look(of_site(site));
+static void on_calls_over(struct mp_realm *realm) {
+  look(of_realm(realm));
 }
 
-static struct trial_site *check(lua_State *L) {
-  struct trial_site *t = luaL_checkudata(L, 1, SITE_NAME);
-  if (t->closed) luaL_error(L, "the site is closed");
+static struct trial_realm *check(lua_State *L) {
+  struct trial_realm *t = luaL_checkudata(L, 1, REALM_NAME);
+  if (t->closed) luaL_error(L, "the realm is closed");
   return t;
 }
 
-static void begin(struct trial_site *t) {
-  mp_site_begin(&t->site, on_over, on_begun_over);
-  t->site.scope.at_once = t->site.begun.at_once = t->of_app;
+static void begin(struct trial_realm *t) {
+  mp_realm_begin(&t->realm, on_over, on_begun_over);
+  t->realm.scope.at_once = t->realm.begun.at_once = t->of_app;
   t->serving = t->drained = t->stopping = t->over = t->begun_over = false;
 }
 
-static void cancel_all(struct trial_site *t) {
-  struct mp_api *api = t->site.api;
+static void cancel_all(struct trial_realm *t) {
+  struct mp_api *api = t->realm.api;
   t->stopping = true;
   if (t->serving) mp_server_close(&t->server);
   MP_LIST_EACH(node, &api->calls) {
     struct mp_call *call = MP_CONTAINER(node, struct mp_call, node);
-    if (call->site == &t->site) mp_scope_cancel(&call->scope);
+    if (call->realm == &t->realm) mp_scope_cancel(&call->scope);
   }
-  mp_scope_cancel(&t->site.begun);
-  mp_scope_close(&t->site.begun);
-  mp_scope_cancel(&t->site.scope);
-  mp_scope_close(&t->site.scope);
+  mp_scope_cancel(&t->realm.begun);
+  mp_scope_close(&t->realm.begun);
+  mp_scope_cancel(&t->realm.scope);
+  mp_scope_close(&t->realm.scope);
 }
 
 static int after_stop(lua_State *L, int status, lua_KContext ctx);
 
 /* Nothing may be waited for that has come already: a wake is lost on a task that is not parked. */
-static int await_stop(lua_State *L, struct trial_site *t) {
+static int await_stop(lua_State *L, struct trial_realm *t) {
   if (!has_stopped(t)) {
     mp_wait_check(L, "stop");
     mp_wake_arm(&t->stopper, mp_sched_of(L)->current);
     return mp_park(L, -1, after_stop, 0);
   }
   if (t->serving) mp_server_deinit(&t->server);
-  t->site.server = NULL;
+  t->realm.server = NULL;
   begin(t);
   return 0;
 }
@@ -104,44 +104,44 @@ static int after_stop(lua_State *L, int status, lua_KContext ctx) {
   return await_stop(L, lua_touserdata(L, 1));
 }
 
-/* site:stop(): closes its server, cancels all that runs, and waits for the end of it. Then it is as new, with the
+/* realm:stop(): closes its server, cancels all that runs, and waits for the end of it. Then it is as new, with the
  * routes and hooks that it has. */
 static int l_stop(lua_State *L) {
-  struct trial_site *t = check(L);
+  struct trial_realm *t = check(L);
   mp_wait_check(L, "stop");
   if (t->stopping) return luaL_error(L, "stop: it is being stopped already");
   cancel_all(t);
   return await_stop(L, t);
 }
 
-/* site:close(): after stop, and for good. */
+/* realm:close(): after stop, and for good. */
 static int l_close(lua_State *L) {
-  struct trial_site *t = check(L);
-  if (t->serving || t->site.n_calls > 0 || !mp_list_empty(&t->site.scope.members) ||
-      !mp_list_empty(&t->site.begun.members))
+  struct trial_realm *t = check(L);
+  if (t->serving || t->realm.n_calls > 0 || !mp_list_empty(&t->realm.scope.members) ||
+      !mp_list_empty(&t->realm.begun.members))
     return luaL_error(L, "close: something of it still runs");
   t->closed = true;
-  mp_site_deinit(&t->site, L);
+  mp_realm_deinit(&t->realm, L);
   mp_anchor_drop(L, t);
   return 0;
 }
 
 /* ---- what runs in it ---- */
 
-/* site:spawn(fn, …): a task. */
+/* realm:spawn(fn, …): a task. */
 static int l_spawn(lua_State *L) {
-  struct trial_site *t = check(L);
+  struct trial_realm *t = check(L);
   luaL_checktype(L, 2, LUA_TFUNCTION);
-  mp_spawn_task(L, 2, &t->site.scope, "spawn");
+  mp_spawn_task(L, 2, &t->realm.scope, "spawn");
   return 1;
 }
 
-/* site:left(): what still runs, in words. Timers and subscriptions simply end with the site. */
+/* realm:left(): what still runs, in words. Timers and subscriptions simply end with the realm. */
 static int l_left(lua_State *L) {
-  struct trial_site *t = check(L);
+  struct trial_realm *t = check(L);
   lua_Integer n = 0;
   lua_newtable(L);
-  MP_LIST_EACH(node, &t->site.scope.members) {
+  MP_LIST_EACH(node, &t->realm.scope.members) {
     struct mp_member *member = MP_CONTAINER(node, struct mp_member, node);
     if (!member->push_name) continue;
     member->push_name(L, member);
@@ -155,22 +155,22 @@ static int take_ref(lua_State *L, int index) {
   return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* site:answer(handle, fail, hooks), as mp_api_load gets them; nil, nil, hooks for one that serves nothing. */
+/* realm:answer(handle, fail, hooks), as mp_api_load gets them; nil, nil, hooks for one that serves nothing. */
 static int l_answer(lua_State *L) {
-  struct trial_site *t = check(L);
+  struct trial_realm *t = check(L);
   lua_settop(L, 4);
   luaL_checktype(L, 4, LUA_TTABLE);
-  t->site.handle_ref = take_ref(L, 2);
-  t->site.fail_ref = take_ref(L, 3);
-  t->site.hooks_ref = take_ref(L, 4);
+  t->realm.handle_ref = take_ref(L, 2);
+  t->realm.fail_ref = take_ref(L, 3);
+  t->realm.hooks_ref = take_ref(L, 4);
   return 0;
 }
 
-/* site:routes(): what dispatch fills its maps with. */
+/* realm:routes(): what dispatch fills its maps with. */
 static int l_routes(lua_State *L) {
-  struct trial_site *t = check(L);
+  struct trial_realm *t = check(L);
   lua_newtable(L);
-  mp_site_open(L, &t->site, 1);
+  mp_realm_open(L, &t->realm, 1);
   return 1;
 }
 
@@ -189,22 +189,22 @@ static void read_config(lua_State *L, struct mp_server_config *config) {
   lua_pop(L, 2);
 }
 
-/* site:serve(options) */
+/* realm:serve(options) */
 static int l_serve(lua_State *L) {
-  struct trial_site *t = check(L);
-  struct mp_api *api = t->site.api;
+  struct trial_realm *t = check(L);
+  struct mp_api *api = t->realm.api;
   struct mp_server_config config = *api->setup.trial->server;
   luaL_checktype(L, 2, LUA_TTABLE);
   read_config(L, &config);
-  int err = mp_server_init(&t->server, api->loop, api->log, &config, &mp_api_server_ops, &t->site);
+  int err = mp_server_init(&t->server, api->loop, api->log, &config, &mp_api_server_ops, &t->realm);
   if (err < 0) return luaL_error(L, "serve: %s", mp_err_name(err));
   t->serving = true;
   return 0;
 }
 
-/* site:connect(address, port) → a wire to it: whose the other end is, says the caller. */
+/* realm:connect(address, port) → a wire to it: whose the other end is, says the caller. */
 static int l_connect(lua_State *L) {
-  struct trial_site *t = check(L);
+  struct trial_realm *t = check(L);
   struct mp_address peer;
   size_t len;
   const char *text = luaL_checklstring(L, 2, &len);
@@ -223,19 +223,19 @@ static int l_connect(lua_State *L) {
   return 1;
 }
 
-/* trial.site(is it an app's?) */
-static int l_site(lua_State *L) {
+/* trial.realm(is it an app's?) */
+static int l_realm(lua_State *L) {
   bool of_app = lua_toboolean(L, 1);
-  struct trial_site *t = lua_newuserdatauv(L, sizeof *t, 0);
+  struct trial_realm *t = lua_newuserdatauv(L, sizeof *t, 0);
   memset(t, 0, sizeof *t);
   t->closed = true; /* until it is whole */
-  luaL_setmetatable(L, SITE_NAME);
+  luaL_setmetatable(L, REALM_NAME);
   lua_pushvalue(L, -1);
   mp_anchor(L, t);
-  mp_site_init(&t->site, mp_api_of(L));
+  mp_realm_init(&t->realm, mp_api_of(L));
   t->of_app = of_app;
-  t->site.on_drained = on_drained;
-  t->site.on_calls_over = on_calls_over;
+  t->realm.on_drained = on_drained;
+  t->realm.on_calls_over = on_calls_over;
   begin(t);
   t->closed = false;
   return 1;
@@ -266,14 +266,14 @@ static int l_isatty(lua_State *L) {
 }
 
 void mp_trial_open(lua_State *L, struct mp_trial *trial) {
-  static const luaL_Reg functions[] = {{"site", l_site},     {"connect", mp_l_wire_connect}, {"chdir", l_chdir},
+  static const luaL_Reg functions[] = {{"realm", l_realm},   {"connect", mp_l_wire_connect}, {"chdir", l_chdir},
                                        {"getcwd", l_getcwd}, {"isatty", l_isatty},           {NULL, NULL}};
   static const luaL_Reg methods[] = {{"stop", l_stop},   {"close", l_close},     {"spawn", l_spawn},
                                      {"left", l_left},   {"answer", l_answer},   {"routes", l_routes},
                                      {"serve", l_serve}, {"connect", l_connect}, {NULL, NULL}};
   trial->api = mp_api_of(L);
   mp_wire_open(L);
-  luaL_newmetatable(L, SITE_NAME);
+  luaL_newmetatable(L, REALM_NAME);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
@@ -328,7 +328,7 @@ static void on_main_end(struct mp_task *task, enum mp_outcome outcome, int n_val
 int mp_trial_run(struct mp_api *api, const char *module, int argc, char **argv, void (*on_end)(void *ctx, int code),
                  void *ctx) {
   struct run *run = calloc(1, sizeof *run);
-  struct mp_task *task = run ? mp_task_new(&api->sched, &api->site.scope) : NULL;
+  struct mp_task *task = run ? mp_task_new(&api->sched, &api->realm.scope) : NULL;
   if (!task) {
     free(run);
     return -ENOMEM;

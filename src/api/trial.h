@@ -1,6 +1,6 @@
 /* trial.h - what moonpool.test is built on: core.trial, a table that only the role `test` has.
  *
- * A block of tests, and each app that a test opens, is a site of its own: what it leaves behind is known by its scope,
+ * A block of tests, and each app that a test opens, is a realm of its own: what it leaves behind is known by its scope,
  * and ends with it. An app's requests come through a server without listeners, over socket pairs. */
 #ifndef MP_API_TRIAL_H
 #define MP_API_TRIAL_H
@@ -30,7 +30,7 @@ struct mp_trial {
 /* Pushes core.trial's part into the table at the top of L. */
 void mp_trial_open(lua_State *L, struct mp_trial *trial);
 
-/* Runs module.main(words…) as a task of the worker's own site; `on_end` gets its result, or 1 when it failed. 0 or
+/* Runs module.main(words…) as a task of the worker's own realm; `on_end` gets its result, or 1 when it failed. 0 or
  * -ENOMEM. */
 int mp_trial_run(struct mp_api *api, const char *module, int argc, char **argv, void (*on_end)(void *ctx, int code),
                  void *ctx);

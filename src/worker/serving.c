@@ -114,7 +114,7 @@ int mp_worker_open_server(struct mp_worker *w) {
   w->ops.on_refused = on_refused;
   w->ops.holds_back = holds_back;
   w->ops.on_connections = on_connections;
-  int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, mp_api_site(w->api));
+  int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, mp_api_realm(w->api));
   if (err < 0) return err;
   w->has_server = true;
   return mp_server_adopt(&w->server, s->listen_fds, s->n_listen);

@@ -24,8 +24,8 @@ function M.note(block, err, traceback, what)
 end
 
 function M.open(name)
-  local block = { name = name, site = trial.site(), closers = {}, problems = {} }
-  block.site:answer(nil, nil, {
+  local block = { name = name, realm = trial.realm(), closers = {}, problems = {} }
+  block.realm:answer(nil, nil, {
     on_error = function(err, traceback, what)
       M.note(block, err, traceback, what)
     end,
@@ -76,10 +76,10 @@ function M.close(block, seconds)
   assert(blocks[#blocks] == block, "blocks end in the order of their nesting")
   close_all(block, seconds)
   trial.settle()
-  local left = block.site:left()
+  local left = block.realm:left()
   blocks[#blocks] = nil
-  block.site:stop()
-  block.site:close()
+  block.realm:stop()
+  block.realm:close()
   for _, what in ipairs(left) do
     table.insert(block.problems, what .. " was left behind: wait for it, or end it")
   end

@@ -450,17 +450,17 @@ local function hear_errors(client, hooks, strict)
   end
 end
 
-local function run(site, fn)
-  core.wait(site:spawn(fn))
+local function run(realm, fn)
+  core.wait(realm:spawn(fn))
 end
 
-local function close_app(client, site, hooks, undo)
+local function close_app(client, realm, hooks, undo)
   client:disconnect()
   trial.settle()
-  site:stop()
-  local ok, err = pcall(run, site, hooks.on_stop)
-  site:stop()
-  site:close()
+  realm:stop()
+  local ok, err = pcall(run, realm, hooks.on_stop)
+  realm:stop()
+  realm:close()
   if undo then
     undo()
   end
@@ -478,20 +478,20 @@ function M.app(target, options, level)
   elseif not app_module.is_app(target) and not app_module.is_callable(target) then
     error("client: the app must be a path, an app or a function(req, res), got " .. type(target), level + 1)
   end
-  local site = trial.site(true)
+  local realm = trial.realm(true)
   local remote, port = options.remote or REMOTE[1], REMOTE[2]
   local client = new(name, "localhost", options, function()
-    return site:connect(remote, port)
+    return realm:connect(remote, port)
   end)
-  local handle, fail, hooks = dispatch.build(target, site:routes())
+  local handle, fail, hooks = dispatch.build(target, realm:routes())
   hear_errors(client, hooks, options.strict)
-  site:answer(handle, fail, hooks)
-  site:serve { max_body = options.max_body, request_timeout = options.request_timeout,
+  realm:answer(handle, fail, hooks)
+  realm:serve { max_body = options.max_body, request_timeout = options.request_timeout,
     body_timeout = options.body_timeout, compress = options.compress }
   client._close = blocks.on_close(function()
-    close_app(client, site, hooks, undo)
+    close_app(client, realm, hooks, undo)
   end)
-  local ok, err = pcall(run, site, hooks.on_start)
+  local ok, err = pcall(run, realm, hooks.on_start)
   if not ok then
     client._close()
     error(err, 0)

@@ -10,7 +10,7 @@ local metatable = { __name = "moonpool.test.process" }
 
 local fakes = {}  -- latest first
 local refuse = 0  -- how many want processes that are not faked to be refused
-local stage       -- the site in which plays run
+local stage       -- the realm in which plays run
 
 local ANSWER = {
   stdout = "string", stderr = "string", code = "number", signal = "string number", delay = "number", error = "string",
@@ -219,7 +219,7 @@ local function remove(fake)
 end
 
 local function open_stage()
-  stage = stage or trial.site(true)
+  stage = stage or trial.realm(true)
   trial.set_faker(on_start)
 end
 

@@ -78,7 +78,7 @@ end
 -- Runs fn in a task of the block. → true and what it returned; or false, its error and traceback
 local function in_task(block, seconds, state, fn)
   local result
-  local task = block.site:spawn(function() result = table.pack(fn()) end)
+  local task = block.realm:spawn(function() result = table.pack(fn()) end)
   task.name = block.name
   state.ended = seconds > 0 and ("did not end within %g s"):format(seconds) or nil
   local alarm = seconds > 0 and trial.alarm(seconds, task)

@@ -89,8 +89,8 @@ function M.new(options, level)
   spec.stderr, spec.stdout, spec.setenv, spec.grace, spec.cwd = "pipe", "null", options.env, BOOT_S, clients.root()
   local server = setmetatable({ _lines = {}, _ready = 0, _process = assert(core.spawn(spec)) }, metatable)
   server.pid = server._process.pid
-  server._reader = blocks.current().site:spawn(follow, server)
-  server._end = blocks.current().site:spawn(core.wait, server._process)
+  server._reader = blocks.current().realm:spawn(follow, server)
+  server._end = blocks.current().realm:spawn(core.wait, server._process)
   if not await_ready(server, options.workers or 1, options.timeout or BOOT_S) then
     give_up(server)
     error("server: it does not start; its log:\n" .. server:log(), level + 1)
