@@ -5,6 +5,7 @@ local cookie = require "moonpool.cookie"
 local cookies = require "moonpool.cookies"
 local form = require "moonpool.form"
 local sse = require "moonpool.sse"
+local validate = require "moonpool.validate"
 
 local request, response = core.request, core.response
 
@@ -57,6 +58,11 @@ end
 --- res:encrypted_cookie(name, value[, options]): likewise, and the client cannot read it.
 function response.encrypted_cookie(res, name, value, options)
   return res:add_header("Set-Cookie", cookies.field(cookies.seal, name, value, options, 2))
+end
+
+--- req:validate(schema[, source]): the values that it describes; raises 422 where they are not so.
+function request.validate(req, schema, source)
+  return (validate.request(req, schema, source))
 end
 
 -- What a URI cannot hold as it is (RFC 3986), escaped; the escapes that are there stay.

@@ -16,6 +16,7 @@ M.kinds = {
     local mt = getmetatable(v)
     return type(v) == "function" or type(mt) == "table" and type(mt.__call) == "function"
   end, "a function" },
+  number = { function(v) return type(v) == "number" and v == v end, "a number" },
   table = { function(v) return type(v) == "table" end, "a table" },
   strings = { function(v)
     for i, text in ipairs(type(v) == "table" and v or {}) do
