@@ -236,6 +236,9 @@ function methods.static(app, prefix, folder, options)
   check_string(prefix, "app:static: the prefix", 2)
   local what = ("app:static(%q)"):format(prefix)
   check_string(folder, what .. ": the folder", 2)
+  if core.app_folder and folder:sub(1, 1) ~= "/" then
+    folder = core.app_folder .. folder -- inside a program, whose own folder may be any
+  end
   if options ~= nil and type(options) ~= "table" then
     error(("%s: options must be a table, got %s"):format(what, type(options)), 2)
   elseif folder:find("\0", 1, true) or not core.is_folder(folder) then

@@ -2,6 +2,7 @@
 -- instead of blocking, and requests and responses have their methods.
 
 local app_module = require "moonpool.app"
+local core = require "moonpool.core"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
 local secret = require "moonpool.secret"
@@ -66,6 +67,7 @@ end
 ---@param path string
 function M.load(path)
   local file, folder, name = locate(path)
+  core.app_folder = core.guest and folder or nil
   add_paths(folder)
   secret.configured() -- one that is none ends the boot, not the first login
   local target = load_body(file, name)()

@@ -172,7 +172,7 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
 void mp_searcher_open(lua_State *L, const struct mp_config *config);
 
 /* crew.c: the threads end; what does not come back is left behind. */
-void mp_crews_close(struct mp_api *api);
+bool mp_crews_close(struct mp_api *api); /* false: one was left behind */
 
 /* tasks.c: moonpool.now, moonpool.time: also of threads. */
 int mp_l_now(lua_State *L);

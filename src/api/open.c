@@ -140,6 +140,8 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_sinks_open(L);
   mp_multipart_open(L);
   mp_core_open_shared(L, &api->setup, api->log);
+  lua_pushboolean(L, api->setup.guest != NULL);
+  lua_setfield(L, -2, "guest");
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaded");
   lua_pushvalue(L, -3);
@@ -154,6 +156,8 @@ static int p_open(lua_State *L) {
   mp_searcher_open(L, api->setup.config);
   open_core(L, api);
   mp_collector_open(L);
+  const struct mp_extension *more = api->setup.extension;
+  if (more) more->open(more->ctx, L);
   lua_pushliteral(L, "GET");
   api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
@@ -252,9 +256,9 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
   return err < 0 ? err : -EINVAL;
 }
 
-void mp_api_close(struct mp_api *api) {
+bool mp_api_close(struct mp_api *api) {
   api->closing = true;
-  mp_crews_close(api);
+  bool whole = mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
@@ -268,4 +272,5 @@ void mp_api_close(struct mp_api *api) {
   mp_memory_deinit(&api->memory);
   free(api->own_view);
   free(api);
+  return whole;
 }
