@@ -320,3 +320,25 @@ describe("the middleware", function()
     end
   end)
 end)
+
+describe("a rate limit without room to count", function()
+  after_each(server.stop_all)
+
+  it("lets all pass, and says so once", function()
+    local s = server.start { args = { "--shared-memory", "256K" }, app = [[
+      local moonpool = require "moonpool"
+      local app = moonpool.app()
+      app:on_start(function()
+        local full, n = moonpool.shared "full", 0
+        repeat n = n + 1 until not full:set("k" .. n, ("x"):rep(1000))
+        repeat n = n + 1 until not full:set("k" .. n, 1)
+      end)
+      app:use(require "moonpool.rate_limit" { limit = 1, window = 30 })
+      app:get("/", function(_, res) res:text "in" end)
+      return app]] }
+    for _ = 1, 4 do assert.equal(200, s:get("/").status) end
+    s:wait_log "rate_limit: cannot count, all may pass"
+    assert.equal(1, s:count_log "rate_limit: cannot count")
+    s:stop()
+  end)
+end)

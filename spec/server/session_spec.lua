@@ -79,7 +79,7 @@ describe("a server with a secret", function()
   local s
 
   setup(function()
-    s = server.start { app = app, workers = 2, args = { "--log-level", "debug" },
+    s = server.start { app = app, workers = 2, args = { "--log-level", "debug", "--trusted-proxies", "127.0.0.1" },
       files = conf(("app = { secret = { %q, %q } }"):format(SECRET, OLD)) }
   end)
   teardown(function() s:stop() end)
@@ -240,6 +240,39 @@ describe("a server with a secret", function()
     require("spec.support.wait").until_true(function()
       return browser(s, { session = kept }).get("/short/get").body == "nil"
     end, 5, "the end of the session")
+  end)
+
+  it("has a cookie over https that no neighbour can set", function()
+    local function over_https(path, jar)
+      return s:get(path, { headers = { Cookie = jar, ["X-Forwarded-For"] = "192.0.2.1", ["X-Forwarded-Proto"] = "https" } })
+    end
+    for _, at in ipairs { "/sealed", "/stored" } do
+      local field = over_https(at .. "/set?v=ann").headers["set-cookie"]
+      local text = field:match "^__Host%-session=([^;]+); Path=/; SameSite=Lax; Secure; HttpOnly$"
+      assert.is_truthy(text, field)
+      assert.equal("ann", over_https(at .. "/get", "__Host-session=" .. text).body)
+      assert.equal("nil", over_https(at .. "/get", "session=" .. text).body)
+    end
+    assert.matches("^__Host%-csrf=[^;]+; Path=/; SameSite=Lax; Secure", over_https("/loose/token").headers["set-cookie"])
+  end)
+
+  it("finds its own session behind one that a neighbour has planted", function()
+    for _, at in ipairs { "/sealed", "/stored" } do
+      local b = browser(s)
+      b.get(at .. "/set?v=ann")
+      local jar = ("session=evil; session=%s; session=%s"):format(("ab"):rep(32), b.jar.session)
+      assert.equal("ann", s:get(at .. "/get", { headers = { Cookie = jar } }).body)
+    end
+  end)
+
+  it("has no secret where children or the settings could show it", function()
+    local other = server.start { app = [[
+      local moonpool = require "moonpool"
+      return function(_, res) res:text(moonpool.run({ "env" }).stdout) end]], env = { MOONPOOL_SECRET = SECRET } }
+    local text = other:get("/").body
+    other:stop()
+    assert.is_truthy(text:find("PATH=", 1, true))
+    assert.is_nil(text:find(SECRET, 1, true))
   end)
 
   describe("takes a form", function()
