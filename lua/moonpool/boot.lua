@@ -5,6 +5,7 @@ local app_module = require "moonpool.app"
 local core = require "moonpool.core"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
+local secret = require "moonpool.secret"
 local yielding = require "moonpool.require"
 require "moonpool.messages"
 
@@ -21,6 +22,7 @@ function M.load(path)
   local file, folder, name = locate(path)
   core.app_folder = core.guest and folder or nil
   add_paths(folder)
+  secret.configured() -- one that is none ends the boot, not the first login
   local target = load_body(file, name)()
   if not app_module.is_app(target) and not app_module.is_callable(target) then
     error(("%s: an app file must return an app or a function(req, res), got %s"):format(name, type(target)), 0)
