@@ -247,11 +247,19 @@ local function new_dispatcher(root_app)
     end
   end
 
+  -- Other methods of its path may lead to another route, or to none: those are looked for when they come.
+  local function methods_of(route)
+    if route.method == router.ANY then
+      return router.METHODS
+    end
+    return route.method == "GET" and { "GET", "HEAD" } or { route.method }
+  end
+
   local function fill_static(site)
     for _, route in ipairs(site.app._router.routes) do
       local literal = router.literal_path(route)
       local path = literal and not site.base:find("%", 1, true) and site.base .. literal
-      for _, method in ipairs(path and router.METHODS or {}) do
+      for _, method in ipairs(path and methods_of(route) or {}) do
         local run, params, found = resolve(method, router.split_path(path))
         if found and not params then
           core.add_route(method, path, run)
