@@ -3,10 +3,12 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set(rooms base http io web sched api worker pool report cli embed)
+# Whatever rooms there are.
+get_property(rooms DIRECTORY ${CMAKE_SOURCE_DIR} PROPERTY BUILDSYSTEM_TARGETS)
+list(FILTER rooms INCLUDE REGEX "^room_")
 set(objects "")
 foreach(name IN LISTS rooms)
-  list(APPEND objects $<TARGET_OBJECTS:room_${name}>)
+  list(APPEND objects $<TARGET_OBJECTS:${name}>)
 endforeach()
 
 function(need_shared variable name)
@@ -24,6 +26,10 @@ set(private_libs "-llua5.4 -luv -lhttp_parser -ljansson -lz")
 if(BROTLI_INCLUDE AND MOONPOOL_BROTLI STREQUAL "static")
   need_shared(LIB_BROTLI brotlienc)
   string(APPEND private_libs " -lbrotlienc")
+endif()
+if(MOONPOOL_SQLITE STREQUAL "static")
+  need_shared(LIB_SQLITE sqlite3)
+  string(APPEND private_libs " -lsqlite3")
 endif()
 string(APPEND private_libs " -ldl -lrt -lm -lpthread")
 
