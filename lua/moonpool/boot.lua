@@ -5,6 +5,7 @@ local appfile = require "moonpool.appfile"
 local core = require "moonpool.core"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
+local secret = require "moonpool.secret"
 local yielding = require "moonpool.require"
 require "moonpool.messages"
 
@@ -21,6 +22,7 @@ function M.load(path)
   local file, folder, name = appfile.locate(path)
   core.app_folder = core.guest and folder or nil
   appfile.add_paths(folder)
+  secret.configured() -- one that is none ends the boot, not the first login
   local target = appfile.run(file, name)
   local handle, fail, hooks = dispatch.build(target)
   local on_stop = hooks.on_stop

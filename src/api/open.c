@@ -4,6 +4,7 @@
 #include "api/gate.h"
 #include "api/hold.h"
 #include "api/json.h"
+#include "api/secret.h"
 #include "api/shared.h"
 #ifndef MOONPOOL_NO_SQLITE
 #include "api/sqlite.h"
@@ -108,6 +109,7 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
   lua_setfield(L, -2, "json");
   mp_text_open(L);
   merge_into_core(L);
+  mp_secret_open(L);
   open_worker(L, setup);
   open_settings(L, setup);
   mp_shared_open(L, setup->commons);
@@ -258,10 +260,11 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
 
 bool mp_api_close(struct mp_api *api) {
   api->closing = true;
+  bool whole = true;
 #ifndef MOONPOOL_NO_SQLITE
-  mp_connections_close(api);
+  whole &= mp_connections_close(api);
 #endif
-  bool whole = mp_crews_close(api);
+  whole &= mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
