@@ -89,7 +89,7 @@ describe("test.process", function()
     assert.is_true(r.timed_out)
     assert.equal("SIGTERM", r.signame)
     test.process("deaf", { delay = 1000, ignore = "TERM" })
-    r = moonpool.run { "deaf", timeout = 0.2, grace = 0.05 }
+    r = moonpool.run { "deaf", timeout = 2, grace = 0.05 } -- it has begun by then
     assert.equal("SIGKILL", r.signame)
   end)
 
