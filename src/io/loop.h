@@ -50,7 +50,7 @@ void mp_soon_cancel(struct mp_soon *soon);
 
 /* The time at which this turn of the loop began, in milliseconds (monotonic). */
 static inline uint64_t mp_loop_now(const struct mp_loop *loop) {
-  return uv_now(&loop->uv);
+  return loop->stopped_ms ? loop->stopped_ms : uv_now(&loop->uv) + loop->skew_ms;
 }
 
 /* The time as it is now, in nanoseconds (monotonic): for ages, across processes too. */

@@ -1,5 +1,6 @@
 /* Requests on their way to the app, and what the shared page is told of them. */
 #include "api/open.h"
+#include "worker/http.h"
 #include "worker/inside.h"
 
 /* ---- the shared page: what the master and the siblings may know ---- */
