@@ -3,13 +3,12 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set(rooms base http io web sched api worker pool report cli embed)
-if(TARGET room_db)
-  list(APPEND rooms db)
-endif()
+# Whatever rooms there are.
+get_property(rooms DIRECTORY ${CMAKE_SOURCE_DIR} PROPERTY BUILDSYSTEM_TARGETS)
+list(FILTER rooms INCLUDE REGEX "^room_")
 set(objects "")
 foreach(name IN LISTS rooms)
-  list(APPEND objects $<TARGET_OBJECTS:room_${name}>)
+  list(APPEND objects $<TARGET_OBJECTS:${name}>)
 endforeach()
 
 function(need_shared variable name)

@@ -142,7 +142,7 @@ MP_PUBLIC int mp_server_unset(struct mp_server *server, const char *name); /* it
 MP_PUBLIC int mp_server_settings(struct mp_server *server, const char *json);
 
 /* What went wrong last in a function that has returned a negative number; "" when nothing has. Borrowed until the next
- * call for this server. */
+ * call for this server. A reload that fails writes it too, on the server's thread: its text comes with the event. */
 MP_PUBLIC const char *mp_server_error(const struct mp_server *server);
 
 enum mp_level { MP_LEVEL_DEBUG, MP_LEVEL_INFO, MP_LEVEL_WARN, MP_LEVEL_ERROR };

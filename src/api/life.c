@@ -3,8 +3,8 @@
 
 /* The app's start and stop, and what of it outlives its requests.
  *
- *   realm.scope   the worker's own: what the app's body, on_start and timers have begun; ended when nothing else is
- * left realm.begun   what requests have begun in the background: a drain lets it finish, as it lets the requests finish
+ *   realm.scope   what the app's body, on_start and timers have begun; ended when nothing else is left
+ *   realm.begun   what requests have begun in the background: a drain lets it finish, as it lets the requests finish
  */
 
 static int l_call_hook(lua_State *L) {

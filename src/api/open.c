@@ -141,6 +141,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_sqlite_open(L);
 #endif
   mp_core_open_shared(L, &api->setup, api->log);
+  if (api->setup.trial) mp_trial_open(L, api->setup.trial);
   lua_pushboolean(L, api->setup.guest != NULL);
   lua_setfield(L, -2, "guest");
   lua_getglobal(L, "package");

@@ -266,26 +266,32 @@ static int begin(struct mp_server *server, struct mp_options *options) {
   return err;
 }
 
-static void start_reload(struct mp_inprocess *in, struct mp_options *options) {
-  char why[512], text[128];
-  struct generation *g = NULL;
-  int err = mp_doors_open(&in->doors, &options->config, why, sizeof why);
-  if (err == 0) {
-    g = new_generation(in, options, &err);
-    snprintf(why, sizeof why, "%s",
+/* NULL: `why`, and nothing has changed. */
+static struct generation *open_next(struct mp_inprocess *in, struct mp_options *options, char *why, unsigned size) {
+  char text[128];
+  int err = mp_doors_open(&in->doors, &options->config, why, size);
+  if (err < 0) return NULL;
+  struct generation *g = new_generation(in, options, &err);
+  if (!g) {
+    snprintf(why, size, "%s",
              err == -EBUSY ? "earlier generations of the app still drain" : mp_err_text(err, text, sizeof text));
+    return NULL;
   }
-  mp_options_free(options);
   in->coming = g;
-  if (g && (err = open_site(g)) < 0 && !g->site) snprintf(why, sizeof why, "%s", mp_err_text(err, text, sizeof text));
-  if (err == 0) {
+  if ((err = open_site(g)) == 0) return g;
+  snprintf(why, size, "%s", g->site ? mp_site_why(g->site) : mp_err_text(err, text, sizeof text));
+  free_generation(g);
+  return NULL;
+}
+
+static void start_reload(struct mp_inprocess *in, struct mp_options *options) {
+  char why[1024];
+  struct generation *g = open_next(in, options, why, sizeof why);
+  mp_options_free(options);
+  if (g)
     mp_site_start(g->site);
-    return;
-  }
-  char *said = g && g->site ? strdup(mp_site_why(g->site)) : NULL;
-  if (g) free_generation(g);
-  tell_failed(in, said ? said : why);
-  free(said);
+  else
+    tell_failed(in, why);
 }
 
 static void reload(struct mp_server *server, struct mp_options *options) {
