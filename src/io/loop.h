@@ -34,8 +34,8 @@ struct mp_loop {
   _Atomic uint64_t *busy_since_ms;
   uint64_t stopped_ms; /* not 0: the clock stands there (clock.h) */
   uint64_t skew_ms;    /* how far it is ahead of the machine's, since it stood */
-  bool more_due;  /* of a loop that is driven (nested.h): its last turn has left something */
-  uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */
+  bool more_due;       /* of a loop that is driven (nested.h): its last turn has left something */
+  uv_idle_t idle;      /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
 
 void mp_streams_tell_broken(struct mp_soon *soon); /* stream.c */
