@@ -1,6 +1,7 @@
 -- How a worker gets its app. The core requires this once, when the state is up; from then on require, os and io wait
 -- instead of blocking, and requests and responses have their methods.
 
+local core = require "moonpool.core"
 local app_module = require "moonpool.app"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
@@ -60,10 +61,7 @@ local function add_paths(base)
   package.cpath = table.concat({ base .. "?.so", base .. "lua_modules/lib/lua/5.4/?.so", package.cpath }, ";")
 end
 
---- Runs the app file (or app.lua in that folder). → handle(req, res, method, path), fail(req, res, err), hooks; raises
---- what the app file raises.
----@param path string
-function M.load(path)
+local function load_app(path)
   local file, folder, name = locate(path)
   add_paths(folder)
   local target = load_body(file, name)()
@@ -77,6 +75,16 @@ function M.load(path)
     on_stop()
   end
   return handle, fail, hooks
+end
+
+--- Runs the app file (or app.lua in that folder). → handle(req, res, method, path), fail(req, res, err), hooks; raises
+--- what the app file raises.
+---@param path string
+function M.load(path)
+  if core.dev then
+    return require("moonpool.dev").load(load_app, path)
+  end
+  return load_app(path)
 end
 
 return M
