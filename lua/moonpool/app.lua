@@ -3,6 +3,7 @@
 
 local core = require "moonpool.core"
 local router = require "moonpool.router"
+local template = require "moonpool.template"
 
 local M = {}
 local methods = {}
@@ -31,6 +32,7 @@ function M.new()
     _hooks = { start = {}, stop = {}, error = {} },
     _parents = {},       -- the apps that this one is mounted in
     _error_page = nil,
+    _templates = nil,
     _changed = nil,      -- called when something is added: dispatch has to look again
   }, metatable)
 end
@@ -229,6 +231,9 @@ function methods.static(app, prefix, folder, options)
   check_string(prefix, "app:static: the prefix", 2)
   local what = ("app:static(%q)"):format(prefix)
   check_string(folder, what .. ": the folder", 2)
+  if core.app_folder and folder:sub(1, 1) ~= "/" then
+    folder = core.app_folder .. folder -- inside a program, whose own folder may be any
+  end
   if options ~= nil and type(options) ~= "table" then
     error(("%s: options must be a table, got %s"):format(what, type(options)), 2)
   elseif folder:find("\0", 1, true) or not core.is_folder(folder) then
@@ -245,6 +250,20 @@ function methods.static(app, prefix, folder, options)
   if not ok then
     error(("%s: %s"):format(what, why), 2)
   end
+  changed(app)
+  return app
+end
+
+--- app:templates(folder[, { reload, globals }]): what res:render takes, here and in apps mounted here that name none.
+---@param folder string
+---@param options { reload?: boolean, globals?: table }?
+function methods.templates(app, folder, options)
+  check_app(app, "templates", 2)
+  local set = template.new_set("app:templates", folder, options, 2)
+  if not core.is_folder(folder) then
+    error(("app:templates: %s is no folder"):format(folder), 2)
+  end
+  app._templates = set
   changed(app)
   return app
 end

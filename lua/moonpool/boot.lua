@@ -3,6 +3,7 @@
 
 local core = require "moonpool.core"
 local app_module = require "moonpool.app"
+local core = require "moonpool.core"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
 local yielding = require "moonpool.require"
@@ -63,6 +64,7 @@ end
 
 local function load_app(path)
   local file, folder, name = locate(path)
+  core.app_folder = core.guest and folder or nil
   add_paths(folder)
   local target = load_body(file, name)()
   if not app_module.is_app(target) and not app_module.is_callable(target) then

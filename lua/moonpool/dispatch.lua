@@ -11,6 +11,7 @@ local core = require "moonpool.core"
 local app_module = require "moonpool.app"
 local errors = require "moonpool.errors"
 local router = require "moonpool.router"
+local template = require "moonpool.template"
 
 local M = {}
 
@@ -42,6 +43,16 @@ local function page_of(site)
   while site do
     if site.app._error_page then
       return site.app._error_page
+    end
+    site = site.parent
+  end
+end
+
+-- Likewise the templates.
+local function templates_of(site)
+  while site do
+    if site.app._templates then
+      return site.app._templates
     end
     site = site.parent
   end
@@ -92,6 +103,13 @@ local function covers(prefix, segments, from)
 end
 
 local function add_layers(steps, site, segments, from)
+  local templates = site.app._templates
+  if templates then
+    steps[#steps + 1] = function(_, res, next)
+      template.bind(res, templates)
+      next()
+    end
+  end
   for _, layer in ipairs(site.app._layers) do
     if covers(layer.prefix, segments, from) then
       steps[#steps + 1] = layer.fn
@@ -126,6 +144,10 @@ local function new_dispatcher(root_app)
   end
 
   local function answer(site, req, res, e)
+    local templates = templates_of(site)
+    if templates then
+      template.bind(res, templates)
+    end
     errors.answer(page_of(site), req, res, errors.describe(e), report)
   end
 
@@ -250,11 +272,19 @@ local function new_dispatcher(root_app)
     end
   end
 
+  -- Other methods of its path may lead to another route, or to none: those are looked for when they come.
+  local function methods_of(route)
+    if route.method == router.ANY then
+      return router.METHODS
+    end
+    return route.method == "GET" and { "GET", "HEAD" } or { route.method }
+  end
+
   local function fill_static(site)
     for _, route in ipairs(site.app._router.routes) do
       local literal = router.literal_path(route)
       local path = literal and not site.base:find("%", 1, true) and site.base .. literal
-      for _, method in ipairs(path and router.METHODS or {}) do
+      for _, method in ipairs(path and methods_of(route) or {}) do
         local run, params, found = resolve(method, router.split_path(path))
         if found and not params then
           core.add_route(method, path, run)

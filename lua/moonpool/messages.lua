@@ -4,6 +4,7 @@ local core = require "moonpool.core"
 local cookie = require "moonpool.cookie"
 local form = require "moonpool.form"
 local sse = require "moonpool.sse"
+local template = require "moonpool.template"
 
 local request, response = core.request, core.response
 
@@ -13,6 +14,7 @@ request.form = form.form
 request.form_list = form.form_list
 request.parts = form.parts
 request.save = form.save
+response.render = template.respond
 response.sse = sse.open
 
 --- req:cookie(name): its value, or nil.

@@ -352,6 +352,31 @@ describe("moonpool ctl", function()
     assert.is_truthy(err:find "no answer from")
   end)
 
+  it("is not led astray by what a killed master has left behind, and the next one clears it away", function()
+    s = start { workers = 1 }
+    local path, below = path_of(s), s:descendants()
+    host.kill(s.pid, "KILL")
+    s:wait_exit()
+    wait.until_true(function()
+      for _, pid in ipairs(below) do if proc.alive(pid) then return false end end
+      return true
+    end, 5, "the end of the workers")
+    s:abandon()
+    assert.is_truthy(lfs.attributes(path))
+    s = start { workers = 1 }
+    assert.is_nil(lfs.attributes(path))
+    assert.are.equal(s.pid, answer("status").pid)
+  end)
+
+  it("wants a file for its socket that nobody else can reach", function()
+    for _, path in ipairs { "@name", folder .. "/x?mode=666" } do
+      s = server.launch { app = app, args = { "--control-socket", path } }
+      assert.are.same({ "exit", 4 }, { s:wait_exit() })
+      assert.is_truthy(s:log():find "the control socket: a file is wanted")
+      s:abandon()
+    end
+  end)
+
   it("says that a reload has failed, and why", function()
     s = start { workers = 1, files = { ["moonpool.conf.lua"] = "drain_idle = 1" } }
     server.write_file(s.folder .. "/app.lua", "this is no Lua")

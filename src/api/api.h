@@ -53,6 +53,7 @@ struct mp_api {
   char id_prefix[17];          /* random, one a worker */
   struct mp_list crews;        /* threads with Lua states of their own: that of offload, and a service each */
   struct mp_crew *offload;     /* borrowed from crews; NULL before the first offload */
+  struct mp_list connections;  /* to SQLite databases */
   struct mp_topics *topics;    /* owned; NULL before anything was published or subscribed to */
   struct mp_soon quiet;        /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping, closing;
@@ -172,7 +173,7 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
 void mp_searcher_open(lua_State *L, const struct mp_config *config);
 
 /* crew.c: the threads end; what does not come back is left behind. */
-void mp_crews_close(struct mp_api *api);
+bool mp_crews_close(struct mp_api *api); /* false: one was left behind */
 
 /* tasks.c: moonpool.now, moonpool.time: also of threads. */
 int mp_l_now(lua_State *L);

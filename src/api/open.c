@@ -5,6 +5,9 @@
 #include "api/hold.h"
 #include "api/json.h"
 #include "api/shared.h"
+#ifndef MOONPOOL_NO_SQLITE
+#include "api/sqlite.h"
+#endif
 #include "api/text.h"
 #include "api/topics.h"
 #include "sched/coro.h"
@@ -165,8 +168,13 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_files_open(L);
   mp_sinks_open(L);
   mp_multipart_open(L);
+#ifndef MOONPOOL_NO_SQLITE
+  mp_sqlite_open(L);
+#endif
   mp_core_open_shared(L, &api->setup, api->log);
   open_dev(L, api->setup.config);
+  lua_pushboolean(L, api->setup.guest != NULL);
+  lua_setfield(L, -2, "guest");
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaded");
   lua_pushvalue(L, -3);
@@ -181,6 +189,8 @@ static int p_open(lua_State *L) {
   mp_searcher_open(L, api->setup.config);
   open_core(L, api);
   mp_collector_open(L);
+  const struct mp_extension *more = api->setup.extension;
+  if (more) more->open(more->ctx, L);
   lua_pushliteral(L, "GET");
   api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
@@ -202,6 +212,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->crews);
+  mp_list_init(&api->connections);
   mp_life_init(api);
   make_id_prefix(api);
   if (mp_api_show_open(api) < 0) goto fail;
@@ -279,9 +290,12 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
   return err < 0 ? err : -EINVAL;
 }
 
-void mp_api_close(struct mp_api *api) {
+bool mp_api_close(struct mp_api *api) {
   api->closing = true;
-  mp_crews_close(api);
+#ifndef MOONPOOL_NO_SQLITE
+  mp_connections_close(api);
+#endif
+  bool whole = mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
@@ -295,4 +309,5 @@ void mp_api_close(struct mp_api *api) {
   mp_memory_deinit(&api->memory);
   free(api->own_view);
   free(api);
+  return whole;
 }

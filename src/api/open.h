@@ -2,6 +2,7 @@
 #ifndef MP_API_OPEN_H
 #define MP_API_OPEN_H
 
+#include "api/guest.h"
 #include "base/config.h"
 #include "web/server.h"
 
@@ -17,8 +18,10 @@ struct mp_api_setup {
   struct mp_commons *commons;
   unsigned worker; /* moonpool.worker.id: 1… */
   unsigned generation;
-  struct mp_view *view; /* borrowed: where things are counted; NULL: nobody looks */
-  void *ctx;            /* of the callbacks */
+  struct mp_view *view;                 /* borrowed: where things are counted; NULL: nobody looks */
+  const struct mp_guest *guest;         /* borrowed; NULL: this process is ours */
+  const struct mp_extension *extension; /* borrowed; NULL: none */
+  void *ctx;                            /* of the callbacks */
   /* on_start functions have run: `error` is NULL, or a message with traceback, borrowed. */
   void (*on_started)(void *ctx, const char *error);
   /* The server handed to mp_server_init with mp_api_server_ops has drained. */
@@ -66,6 +69,6 @@ void mp_api_retire(struct mp_api *api);
 
 /* Cancels whatever still runs, then runs on_stop functions; on_stopped follows. */
 void mp_api_stop(struct mp_api *api);
-void mp_api_close(struct mp_api *api);
+bool mp_api_close(struct mp_api *api); /* false: a thread did not come back, and may still look at what it was given */
 
 #endif

@@ -375,6 +375,13 @@ int mp_options_set(struct mp_options *o, const struct mp_option *option, const c
   return err;
 }
 
+int mp_options_unset(struct mp_options *o, const struct mp_option *option) {
+  char why[MP_WHY];
+  forget(&o->config, option);
+  o->origin[option - mp_option_table] = MP_FROM_DEFAULT;
+  return option->fallback ? mp_options_set(o, option, option->fallback, MP_FROM_DEFAULT, why) : 0;
+}
+
 int mp_options_init(struct mp_options *o) {
   char why[MP_WHY];
   *o = (struct mp_options){0};

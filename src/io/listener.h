@@ -15,6 +15,9 @@ int mp_listen(const char *address, int backlog, char *why, unsigned size);
 /* The file that listening on the address has made, for who removes it. False: it makes none. */
 bool mp_listen_path(const char *address, char *out, unsigned size);
 
+/* A unix socket at that path which nobody listens on any more; false for anything else. Waits for nobody. */
+bool mp_listen_is_stale(const char *path);
+
 /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" or "unix:@name": where a listening descriptor really listens (port 0
  * resolved). */
 int mp_listen_name(int fd, char *out, unsigned size);

@@ -100,6 +100,15 @@ static bool is_stale(const struct local *local) {
   return refused;
 }
 
+bool mp_listen_is_stale(const char *path) {
+  struct local local = {.at.sun_family = AF_UNIX};
+  size_t len = strlen(path);
+  if (len >= sizeof local.at.sun_path) return false;
+  memcpy(local.at.sun_path, path, len + 1);
+  local.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
+  return is_stale(&local);
+}
+
 static int bind_to(int fd, const struct local *local) {
   const struct sockaddr *at = (const struct sockaddr *)&local->at;
   if (bind(fd, at, local->len) == 0) return 0;

@@ -32,6 +32,7 @@ struct mp_loop {
   /* Since when this turn is at work, 0 while the loop waits: for whoever looks from outside. NULL: nobody does.
    * Borrowed; set to 0 by on_sleep. */
   _Atomic uint64_t *busy_since_ms;
+  bool more_due;  /* of a loop that is driven (nested.h): its last turn has left something */
   uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
 

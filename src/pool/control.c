@@ -2,6 +2,7 @@
 #include "base/emit.h"
 #include "base/err.h"
 #include "pool/inside.h"
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,11 +274,29 @@ static int listen_on(struct mp_control *control, int fd) {
 /* Nobody else may open it, also not between its making and a chmod. */
 static int open_socket(const char *path, char *why, unsigned size) {
   char address[512];
+  if (*path == '@' || strchr(path, '?')) { /* what listeners know, and this must not: others could open it */
+    snprintf(why, size, "a file is wanted, without \"?\": %.200s", path);
+    return -EINVAL;
+  }
   if (snprintf(address, sizeof address, "unix:%s", path) >= (int)sizeof address) return -ENAMETOOLONG;
   mode_t before = umask(0177);
   int fd = mp_listen(address, BACKLOG, why, size);
   umask(before);
   return fd;
+}
+
+/* What masters that were killed have left behind. */
+static void remove_stale(const char *folder) {
+  char path[1024];
+  const struct dirent *entry;
+  DIR *dir = opendir(folder);
+  while (dir && (entry = readdir(dir))) {
+    size_t len = strlen(entry->d_name);
+    if (len < 6 || strcmp(entry->d_name + len - 5, ".sock") != 0) continue;
+    snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+    if (mp_listen_is_stale(path)) unlink(path);
+  }
+  if (dir) closedir(dir);
 }
 
 /* The folder is ours alone, or the system's. NULL: there is none. */
@@ -288,6 +307,7 @@ static char *automatic_path(void) {
   int n = snprintf(folder, sizeof folder, "%s/moonpool", own ? runtime : "/run");
   if (n >= (int)sizeof folder) return NULL;
   if (mkdir(folder, own ? 0700 : 0755) < 0 && errno != EEXIST) return NULL;
+  remove_stale(folder);
   if (access(folder, W_OK) < 0 || asprintf(&path, "%s/%d.sock", folder, (int)getpid()) < 0) return NULL;
   return path;
 }

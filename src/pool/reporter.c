@@ -136,8 +136,9 @@ static void on_again(struct mp_timer *timer) {
 /* ---- where it listens ---- */
 
 static void forget_address(struct mp_reporter *r) {
+  char path[512];
   if (r->fd >= 0) close(r->fd);
-  if (r->fd >= 0 && r->address && strncmp(r->address, "unix:", 5) == 0) unlink(r->address + 5);
+  if (r->fd >= 0 && r->address && mp_listen_path(r->address, path, sizeof path)) unlink(path);
   free(r->address);
   r->address = NULL;
   r->fd = -1;
