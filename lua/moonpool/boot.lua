@@ -1,7 +1,6 @@
 -- How a worker gets its app. The core requires this once, when the state is up; from then on require, os and io wait
 -- instead of blocking, and requests and responses have their methods.
 
-local core = require "moonpool.core"
 local app_module = require "moonpool.app"
 local core = require "moonpool.core"
 local dispatch = require "moonpool.dispatch"
@@ -53,6 +52,15 @@ local function load_body(path, name)
   return body
 end
 
+-- What LuaRocks has installed for this user; behind what the system has. Lua's own paths name the rest of them.
+local function add_rocks(home)
+  local rocks = home and home ~= "" and home .. "/.luarocks/"
+  if rocks and not package.path:find(rocks, 1, true) then
+    package.path = ("%s;%sshare/lua/5.4/?.lua;%sshare/lua/5.4/?/init.lua"):format(package.path, rocks, rocks)
+    package.cpath = ("%s;%slib/lua/5.4/?.so"):format(package.cpath, rocks)
+  end
+end
+
 -- A module of the app comes before one of the same name that is installed on the machine.
 local function add_paths(base)
   package.path = table.concat({
@@ -60,6 +68,7 @@ local function add_paths(base)
     base .. "lua_modules/share/lua/5.4/?.lua", base .. "lua_modules/share/lua/5.4/?/init.lua", package.path,
   }, ";")
   package.cpath = table.concat({ base .. "?.so", base .. "lua_modules/lib/lua/5.4/?.so", package.cpath }, ";")
+  add_rocks(os.getenv "HOME")
 end
 
 local function load_app(path)

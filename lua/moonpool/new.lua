@@ -1,5 +1,6 @@
 -- moonpool new NAME [--kind site|api|device]: a project to begin with. Runs in a state of its own, without a loop;
--- `files` is what Lua lacks: make_folder(path), write_new(path, text), and meta, the types for the editor (name → text).
+-- `files` is what Lua lacks:
+-- make_folder(path), write_new(path, text), and meta, the types for the editor (name → text).
 
 local KINDS = { site = true, api = true, device = true }
 local USAGE = "moonpool new NAME [--kind site|api|device]"
