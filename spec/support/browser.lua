@@ -54,11 +54,20 @@ function M.missing()
   end
 end
 
+-- What Chromium leaves in a home (its crash handler's files) goes with the folder.
+local function environment(folder)
+  local env = { "HOME=" .. folder }
+  for _, pair in ipairs(host.environ()) do
+    if not pair:find "^HOME=" and not pair:find "^XDG_" then env[#env + 1] = pair end
+  end
+  return env
+end
+
 local function start_driver()
   local folder = assert(host.tempdir())
   local out = folder .. "/driver.log"
   local pid = assert(host.start {
-    argv = { program "chromedriver", "--port=0" }, env = host.environ(), out = out, err = out, cwd = folder,
+    argv = { program "chromedriver", "--port=0" }, env = environment(folder), out = out, err = out, cwd = folder,
   })
   driver = { pid = pid, folder = folder }
   server.spare(function(other) return other == pid or proc.command(other):find(folder, 1, true) ~= nil end)

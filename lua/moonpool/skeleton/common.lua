@@ -36,7 +36,8 @@ listen = "127.0.0.1:8080"
     moonpool check      does it load?
     moonpool serve .    as it runs for others
 
-`app.lua` has the routes, `moonpool.conf.lua` the settings. Modules lie beside `app.lua`, in `lua/`, or in `lua_modules/`:
-(`luarocks install --tree lua_modules --lua-version 5.4 NAME`). `.moonpool/meta` tells your editor the types.
+`app.lua` has the routes, `moonpool.conf.lua` the settings. Modules lie beside `app.lua`, in `lua/`, or in
+`lua_modules/` (`luarocks install --tree lua_modules --lua-version 5.4 NAME`). `.moonpool/meta` tells your editor the
+types.
 ]],
 }
