@@ -1,10 +1,11 @@
 -- How a worker gets its app. The core requires this once, when the state is up; from then on require, os and io wait
 -- instead of blocking, and requests and responses have their methods.
 
-local app_module = require "moonpool.app"
+local appfile = require "moonpool.appfile"
 local core = require "moonpool.core"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
+local secret = require "moonpool.secret"
 local yielding = require "moonpool.require"
 require "moonpool.messages"
 
@@ -14,71 +15,12 @@ local standard_output
 print, standard_output = osio.install(io, os)
 require = yielding.require
 
--- A folder can be opened for reading, but not be read.
-local function is_folder(path)
-  local file = io.open(path, "rb")
-  if not file then
-    return false
-  end
-  local _, _, errno = file:read(0)
-  file:close()
-  return errno == 21 -- EISDIR
-end
-
--- → the app's file, its folder with a slash at the end, and its name in there
-local function locate(path)
-  if is_folder(path) then
-    path = path:gsub("/*$", "/") .. "app.lua"
-  end
-  local folder, name = path:match("^(.*/)([^/]*)$")
-  return path, folder or "./", name or path
-end
-
--- As loadfile, but messages name the file as it is called in the app's folder.
-local function load_body(path, name)
-  local file, why = io.open(path, "rb")
-  local text
-  if file then
-    text, why = file:read("a")
-    file:close()
-  end
-  if not text then
-    error("cannot read the app: " .. (why:find(path, 1, true) and why or path .. ": " .. why), 0)
-  end
-  local body, message = load(text:gsub("^\u{FEFF}", ""):gsub("^#[^\n]*", ""), "@" .. name)
-  if not body then
-    error(message, 0)
-  end
-  return body
-end
-
--- What LuaRocks has installed for this user; behind what the system has. Lua's own paths name the rest of them.
-local function add_rocks(home)
-  local rocks = home and home ~= "" and home .. "/.luarocks/"
-  if rocks and not package.path:find(rocks, 1, true) then
-    package.path = ("%s;%sshare/lua/5.4/?.lua;%sshare/lua/5.4/?/init.lua"):format(package.path, rocks, rocks)
-    package.cpath = ("%s;%slib/lua/5.4/?.so"):format(package.cpath, rocks)
-  end
-end
-
--- A module of the app comes before one of the same name that is installed on the machine.
-local function add_paths(base)
-  package.path = table.concat({
-    base .. "?.lua", base .. "?/init.lua", base .. "lua/?.lua", base .. "lua/?/init.lua",
-    base .. "lua_modules/share/lua/5.4/?.lua", base .. "lua_modules/share/lua/5.4/?/init.lua", package.path,
-  }, ";")
-  package.cpath = table.concat({ base .. "?.so", base .. "lua_modules/lib/lua/5.4/?.so", package.cpath }, ";")
-  add_rocks(os.getenv "HOME")
-end
-
 local function load_app(path)
-  local file, folder, name = locate(path)
+  local file, folder, name = appfile.locate(path)
   core.app_folder = core.guest and folder or nil
-  add_paths(folder)
-  local target = load_body(file, name)()
-  if not app_module.is_app(target) and not app_module.is_callable(target) then
-    error(("%s: an app file must return an app or a function(req, res), got %s"):format(name, type(target)), 0)
-  end
+  appfile.add_paths(folder)
+  secret.configured() -- one that is none ends the boot, not the first login
+  local target = appfile.run(file, name)
   local handle, fail, hooks = dispatch.build(target)
   local on_stop = hooks.on_stop
   function hooks.on_stop()

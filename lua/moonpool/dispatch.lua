@@ -134,7 +134,8 @@ end
 
 ---- a whole dispatcher
 
-local function new_dispatcher(root_app)
+-- `maps`: where the core finds routes without a call into Lua.
+local function new_dispatcher(root_app, maps)
   local root                                         -- the site of root_app; nil: look at everything again
   local failed_in = {}                               -- a request's id → the mounted site that an error left
 
@@ -287,7 +288,7 @@ local function new_dispatcher(root_app)
       for _, method in ipairs(path and methods_of(route) or {}) do
         local run, params, found = resolve(method, router.split_path(path))
         if found and not params then
-          core.add_route(method, path, run)
+          maps.add_route(method, path, run)
         end
       end
     end
@@ -309,7 +310,7 @@ local function new_dispatcher(root_app)
       for i, text in ipairs(mount.segments) do
         way[i] = { kind = "literal", text = text }
       end
-      core.add_mount(way)
+      maps.add_mount(way)
     end
     for _, route in ipairs(root_app._router.routes) do
       local run = root.chains[route]
@@ -320,7 +321,7 @@ local function new_dispatcher(root_app)
         run = chain(steps)
         root.chains[route] = run
       end
-      core.add_pattern(route.method, route.segments, route.names, run)
+      maps.add_pattern(route.method, route.segments, route.names, run)
     end
   end
 
@@ -331,7 +332,7 @@ local function new_dispatcher(root_app)
   function root_app._changed()
     root = nil
     remembered, n_remembered = {}, 0
-    core.clear_routes()
+    maps.clear_routes()
   end
 
   local function look()
@@ -344,7 +345,7 @@ local function new_dispatcher(root_app)
 
   local function remember(path, run)
     if n_remembered < MOST_REMEMBERED and #path <= LONGEST_REMEMBERED and not remembered[path] then
-      core.add_route("GET", path, run)
+      maps.add_route("GET", path, run)
       remembered[path] = true
       n_remembered = n_remembered + 1
     end
@@ -490,10 +491,12 @@ local function plain(target, fail)
 end
 
 --- An app (or a plain handler) as boot hands it to the core: handle, fail, hooks.
+--- `maps`: those of the site it is for; those of the worker when none are given.
 ---@param target table|function
-function M.build(target)
+---@param maps table?
+function M.build(target, maps)
   local app = app_module.is_app(target) and target or app_module.new()
-  local handle, fail = new_dispatcher(app)
+  local handle, fail = new_dispatcher(app, maps or core)
   if app ~= target then
     handle = plain(target, fail)
   end

@@ -80,7 +80,9 @@ describe("sqlite", function()
         list[2].tn, list.n
     ]])
     assert.equal("nil", lua [[return db:row "SELECT 1 WHERE 0"]])
-    assert.equal("{n=0}", lua [[return db:query "SELECT 1 WHERE 0"]])
+    assert.equal('[]\n[{"a":1},{"a":2}]\n2', lua [[
+      local two = db:query "SELECT 1 AS a UNION ALL SELECT 2"
+      return moonpool.json.encode(db:query "SELECT 1 WHERE 0"), moonpool.json.encode(two), two.n]])
     assert.equal("1\n0\nnil\nnil\n7", lua [[return db:value("SELECT ?", true), db:value("SELECT ?", false),
       db:value("SELECT ?", nil), db:value("SELECT :x", { x = sqlite.null }), db:value("SELECT ?2 + ?1", { 3, 4 })]])
     assert.equal("3", lua [[return db:value("SELECT count(*) FROM t WHERE n IS ? OR 1", nil)]])

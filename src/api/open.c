@@ -4,12 +4,14 @@
 #include "api/gate.h"
 #include "api/hold.h"
 #include "api/json.h"
+#include "api/secret.h"
 #include "api/shared.h"
 #ifndef MOONPOOL_NO_SQLITE
 #include "api/sqlite.h"
 #endif
 #include "api/text.h"
 #include "api/topics.h"
+#include "api/trial.h"
 #include "sched/coro.h"
 #include "sched/trace.h"
 #include <lualib.h>
@@ -20,7 +22,7 @@
 struct mp_scope *mp_api_scope(lua_State *L) {
   struct mp_sched *sched = mp_sched_of(L);
   struct mp_api *api = sched->ctx;
-  return sched->current ? sched->current->scope : &api->scope;
+  return sched->current ? sched->current->scope : &api->realm.scope;
 }
 
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx) {
@@ -89,11 +91,6 @@ static void open_worker(lua_State *L, const struct mp_api_setup *setup) {
   lua_setfield(L, -2, "worker");
 }
 
-static void open_routes(lua_State *L) {
-  lua_pushcfunction(L, mp_l_add_route);
-  lua_setfield(L, -2, "add_route");
-}
-
 static void merge_into_core(lua_State *L) {
   lua_pushnil(L); /* stack: core part key */
   while (lua_next(L, -2)) {
@@ -112,6 +109,7 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
   lua_setfield(L, -2, "json");
   mp_text_open(L);
   merge_into_core(L);
+  mp_secret_open(L);
   open_worker(L, setup);
   open_settings(L, setup);
   mp_shared_open(L, setup->commons);
@@ -158,8 +156,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_blocking_open(L);
   mp_offload_open(L);
   mp_service_open(L);
-  open_routes(L);
-  mp_match_open(L);
+  mp_realm_open(L, &api->realm, 0);
   mp_scopes_open(L);
   mp_gate_open(L);
   mp_channel_open(L);
@@ -173,6 +170,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
 #endif
   mp_core_open_shared(L, &api->setup, api->log);
   open_dev(L, api->setup.config);
+  if (api->setup.trial) mp_trial_open(L, api->setup.trial);
   lua_pushboolean(L, api->setup.guest != NULL);
   lua_setfield(L, -2, "guest");
   lua_getglobal(L, "package");
@@ -209,7 +207,6 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->loop = setup->loop;
   api->log = setup->log;
   api->started_ms = mp_loop_now(setup->loop);
-  api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->crews);
   mp_list_init(&api->connections);
@@ -258,9 +255,9 @@ static int p_load(lua_State *L) {
   lua_getfield(L, -1, "load");
   lua_pushstring(L, api->setup.config->app);
   lua_call(L, 1, 3);
-  api->hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  api->fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  api->handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -292,18 +289,18 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
 
 bool mp_api_close(struct mp_api *api) {
   api->closing = true;
+  bool whole = true;
 #ifndef MOONPOOL_NO_SQLITE
-  mp_connections_close(api);
+  whole &= mp_connections_close(api);
 #endif
-  bool whole = mp_crews_close(api);
+  whole &= mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
   mp_places_deinit(api);
   mp_strays_deinit(api);
   mp_calls_free(api);
-  mp_routes_deinit(&api->routes);
-  mp_tree_clear(&api->tree, NULL, NULL);
+  mp_realm_deinit(&api->realm, NULL);
   mp_heritage_free(&api->heritage);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);

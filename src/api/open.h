@@ -16,7 +16,8 @@ struct mp_api_setup {
   struct mp_log *log;
   const struct mp_config *config;
   struct mp_commons *commons;
-  unsigned worker; /* moonpool.worker.id: 1… */
+  struct mp_trial *trial; /* what tests have beside; NULL: this runs none */
+  unsigned worker;        /* moonpool.worker.id: 1… */
   unsigned generation;
   struct mp_view *view;                 /* borrowed: where things are counted; NULL: nobody looks */
   const struct mp_guest *guest;         /* borrowed; NULL: this process is ours */
@@ -58,7 +59,10 @@ int mp_api_describe(struct mp_api *api, const char *what, struct mp_buf *out);
 /* What changes by itself (tasks, processes, memory) to the view, as it is now. */
 void mp_api_show(struct mp_api *api);
 
-extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp_api */
+/* Of a server whose ctx is a realm. */
+extern const struct mp_server_ops mp_api_server_ops;
+struct mp_realm;
+struct mp_realm *mp_api_realm(struct mp_api *api); /* the worker's own */
 
 /* Requests, their leftover tasks, and what they have begun in the background: what a drain waits for. */
 unsigned mp_api_busy(const struct mp_api *api);

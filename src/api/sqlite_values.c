@@ -1,3 +1,4 @@
+#include "api/json_marker.h"
 #include "api/sqlite.h"
 #include <errno.h>
 #include <math.h>
@@ -186,13 +187,13 @@ void mp_sqlite_push_rows(lua_State *L, const struct mp_db_answer *answer) {
   luaL_checkstack(L, 8, "rows");
   struct mp_slice rest = push_names(L, answer);
   int names = lua_gettop(L);
-  lua_createtable(L, (int)answer->n_rows, 1);
+  lua_createtable(L, (int)answer->n_rows, 0);
   for (unsigned i = 1; i <= answer->n_rows; i++) {
     push_row(L, names, answer->n_columns, &rest);
     lua_rawseti(L, -2, i);
   }
-  lua_pushinteger(L, answer->n_rows);
-  lua_setfield(L, -2, "n");
+  mp_json_push_marker(L); /* an array for JSON, also an empty one */
+  lua_setmetatable(L, -2);
   lua_remove(L, names);
 }
 

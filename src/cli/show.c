@@ -18,6 +18,7 @@ void mp_show_help(void) {
          "       moonpool dev [APP] [options]      serve it to one who writes it: error pages, reload on save\n"
          "       moonpool new NAME [--kind KIND]   a new project: site, api or device\n"
          "       moonpool check APP [options]      does it load? exit 0, 2 (configuration) or 3 (app)\n"
+         "       moonpool test [FILE|DIR] [options]  run the project's specs: exit 0, 1, or 2 without busted\n"
          "       moonpool ctl status|workers|…     ask a server that runs; moonpool ctl --help\n"
          "       moonpool version | help [options]\n\n");
   for (const struct mp_option *o = mp_option_table; o->name; o++)

@@ -41,7 +41,6 @@ struct mp_statement {
 int mp_statement_prepare(struct mp_db *db, struct mp_slice *sql, struct mp_statement **statement);
 void mp_statement_keep(struct mp_db *db, struct mp_statement *statement); /* instead of free: rewound, for the next */
 void mp_statement_free(struct mp_db *db, struct mp_statement *statement);
-void mp_statements_free(struct mp_db *db);
 struct mp_statement *mp_cursor_find(struct mp_db *db, uint64_t cursor);
 bool mp_statement_is_pragma(struct mp_slice sql);
 

@@ -26,8 +26,19 @@ void mp_db_free(struct mp_db *db) {
   free(db);
 }
 
+static void free_list(struct mp_db *db, struct mp_list *list) {
+  struct mp_list *node;
+  while ((node = mp_list_pop(list))) mp_statement_free(db, MP_CONTAINER(node, struct mp_statement, node));
+}
+
+static void free_statements(struct mp_db *db) {
+  free_list(db, &db->kept);
+  free_list(db, &db->cursors);
+  db->n_kept = 0;
+}
+
 void mp_db_close(struct mp_db *db) {
-  mp_statements_free(db);
+  free_statements(db);
   if (db->sqlite) db->lib.close_v2(db->sqlite);
   db->sqlite = NULL;
 }

@@ -9,10 +9,11 @@ static bool is_blank(struct mp_slice text) {
 }
 
 void mp_statement_free(struct mp_db *db, struct mp_statement *statement) {
+  sqlite3_stmt *stmt = statement->stmt;
   mp_list_unlink(&statement->node);
-  db->lib.finalize(statement->stmt);
   free(statement->sql);
   free(statement);
+  db->lib.finalize(stmt);
 }
 
 static struct mp_statement *new_statement(struct mp_slice sql, uint32_t hash) {
@@ -77,17 +78,7 @@ void mp_statement_keep(struct mp_db *db, struct mp_statement *statement) {
   mp_list_append(&db->kept, &statement->node);
   if (++db->n_kept <= db->settings->statements) return;
   db->n_kept--;
-  mp_statement_free(db, MP_CONTAINER(db->kept.next, struct mp_statement, node));
-}
-
-static void free_list(struct mp_db *db, struct mp_list *list) {
-  while (!mp_list_empty(list)) mp_statement_free(db, MP_CONTAINER(list->next, struct mp_statement, node));
-}
-
-void mp_statements_free(struct mp_db *db) {
-  free_list(db, &db->kept);
-  free_list(db, &db->cursors);
-  db->n_kept = 0;
+  mp_statement_free(db, MP_CONTAINER(mp_list_pop(&db->kept), struct mp_statement, node));
 }
 
 struct mp_statement *mp_cursor_find(struct mp_db *db, uint64_t cursor) {

@@ -1,5 +1,6 @@
 /* Requests on their way to the app, and what the shared page is told of them. */
 #include "api/open.h"
+#include "worker/http.h"
 #include "worker/inside.h"
 
 /* ---- the shared page: what the master and the siblings may know ---- */
@@ -92,31 +93,8 @@ static void on_refused(struct mp_server *server, const struct mp_address *peer, 
 
 /* ---- the server ---- */
 
-static struct mp_server_config server_config(const struct mp_site *s) {
-  const struct mp_config *c = s->setup.config;
-  return (struct mp_server_config){
-      .limits = {.request_line = c->limit_request_line,
-                 .fields = c->limit_request_fields,
-                 .field_size = c->limit_request_field_size,
-                 .head = c->limit_request_head < UINT32_MAX ? (uint32_t)c->limit_request_head : UINT32_MAX,
-                 .body = c->max_body},
-      .max_connections = c->max_connections,
-      .pipeline = c->limit_pipeline,
-      .keep_alive_ms = mp_site_ms(c->keep_alive),
-      .header_ms = mp_site_ms(c->header_timeout),
-      .body_ms = mp_site_ms(c->body_timeout),
-      .write_ms = mp_site_ms(c->write_timeout),
-      .request_ms = mp_site_ms(c->request_timeout),
-      .drain_idle_ms = mp_site_ms(c->drain_idle),
-      .no_server = !c->server_header,
-      .compress = c->compress,
-      .proxy_protocol = c->proxy_protocol,
-      .trust = c->trusted_proxies ? &s->trust : NULL,
-  };
-}
-
 int mp_site_open_server(struct mp_site *s) {
-  struct mp_server_config config = server_config(s);
+  struct mp_server_config config = mp_worker_http_config(s->setup.config, &s->trust);
   s->ops = mp_api_server_ops;
   s->ops.on_request = on_request;
   s->ops.on_over = on_over;
@@ -124,7 +102,7 @@ int mp_site_open_server(struct mp_site *s) {
   s->ops.on_refused = on_refused;
   s->ops.holds_back = holds_back;
   s->ops.on_connections = on_connections;
-  int err = mp_server_init(&s->server, s->loop, s->log, &config, &s->ops, s->api);
+  int err = mp_server_init(&s->server, s->loop, s->log, &config, &s->ops, mp_api_realm(s->api));
   if (err < 0) return err;
   s->has_server = s->has_doors = true;
   return mp_server_adopt(&s->server, s->setup.listen_fds, s->setup.n_listen);
