@@ -42,6 +42,15 @@ local function load_body(path, name)
   return body
 end
 
+-- What LuaRocks has installed for this user; behind what the system has. Lua's own paths name the rest of them.
+local function add_rocks(home)
+  local rocks = home and home ~= "" and home .. "/.luarocks/"
+  if rocks and not package.path:find(rocks, 1, true) then
+    package.path = ("%s;%sshare/lua/5.4/?.lua;%sshare/lua/5.4/?/init.lua"):format(package.path, rocks, rocks)
+    package.cpath = ("%s;%slib/lua/5.4/?.so"):format(package.cpath, rocks)
+  end
+end
+
 --- A module of the app comes before one of the same name that is installed on the machine.
 function M.add_paths(base)
   package.path = table.concat({
@@ -49,6 +58,7 @@ function M.add_paths(base)
     base .. "lua_modules/share/lua/5.4/?.lua", base .. "lua_modules/share/lua/5.4/?/init.lua", package.path,
   }, ";")
   package.cpath = table.concat({ base .. "?.so", base .. "lua_modules/lib/lua/5.4/?.so", package.cpath }, ";")
+  add_rocks(os.getenv "HOME")
 end
 
 --- Runs the file. → the app, or the function(req, res); raises what the file raises.

@@ -15,10 +15,7 @@ local standard_output
 print, standard_output = osio.install(io, os)
 require = yielding.require
 
---- Runs the app file (or app.lua in that folder). → handle(req, res, method, path), fail(req, res, err), hooks; raises
---- what the app file raises.
----@param path string
-function M.load(path)
+local function load_app(path)
   local file, folder, name = appfile.locate(path)
   core.app_folder = core.guest and folder or nil
   appfile.add_paths(folder)
@@ -31,6 +28,16 @@ function M.load(path)
     on_stop()
   end
   return handle, fail, hooks
+end
+
+--- Runs the app file (or app.lua in that folder). → handle(req, res, method, path), fail(req, res, err), hooks; raises
+--- what the app file raises.
+---@param path string
+function M.load(path)
+  if core.dev then
+    return require("moonpool.dev").load(load_app, path)
+  end
+  return load_app(path)
 end
 
 return M

@@ -216,6 +216,9 @@ local function new_dispatcher(root_app, maps)
     end
     local not_there = refusal(site, lookup)
     return function(req, res)
+      if core.dev and require("moonpool.dev").serve_page(req, res, folder.root, skip, folder.index) then
+        return
+      end
       local status, headers = core.serve(res, folder.root, skip, folder.index, folder.max_age, folder.dotfiles)
       if status == 404 and folder.fallback then
         status, headers = core.serve(res, folder.root, folder.fallback, false, folder.max_age)
@@ -334,8 +337,10 @@ local function new_dispatcher(root_app, maps)
 
   local function look()
     root = new_site(root_app, nil, "")
-    fill_static(root)
-    fill_tree()
+    if not core.dev then -- there every request passes by `handle`
+      fill_static(root)
+      fill_tree()
+    end
   end
 
   local function remember(path, run)
@@ -395,7 +400,7 @@ local function new_dispatcher(root_app, maps)
       core.set_params(req, params)
     end
     run(req, res)
-    if of_folder and root and method == "GET" and res:status() == 200 then
+    if of_folder and root and not core.dev and method == "GET" and res:status() == 200 then
       remember(path, run)
     end
   end

@@ -117,6 +117,34 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
   lua_setfield(L, -2, "cancelled");
 }
 
+/* With --dev: what core.on_raise was given looks at the stack while it stands. An error of its own is of no interest
+ * beside the one that it looks at. */
+static void on_raise(struct mp_sched *sched, lua_State *L) {
+  (void)sched;
+  if (!lua_checkstack(L, 8)) return;
+  lua_getfield(L, LUA_REGISTRYINDEX, "moonpool.capture");
+  lua_pushvalue(L, 1);
+  if (lua_isfunction(L, -2)) lua_pcall(L, 1, 0, 0);
+}
+
+/* core.on_raise(fn) */
+static int l_on_raise(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX, "moonpool.capture");
+  mp_sched_of(L)->on_raise = on_raise;
+  return 0;
+}
+
+static void open_dev(lua_State *L, const struct mp_config *config) {
+  lua_pushboolean(L, config->dev);
+  lua_setfield(L, -2, "dev");
+  lua_pushboolean(L, config->watch);
+  lua_setfield(L, -2, "watch");
+  lua_pushcfunction(L, l_on_raise);
+  lua_setfield(L, -2, "on_raise");
+}
+
 static void open_core(lua_State *L, struct mp_api *api) {
   lua_newtable(L);
   mp_request_open(L);
@@ -141,6 +169,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_sqlite_open(L);
 #endif
   mp_core_open_shared(L, &api->setup, api->log);
+  open_dev(L, api->setup.config);
   if (api->setup.trial) mp_trial_open(L, api->setup.trial);
   lua_pushboolean(L, api->setup.guest != NULL);
   lua_setfield(L, -2, "guest");

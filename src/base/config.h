@@ -32,6 +32,7 @@ struct mp_config {
   bool proxy_protocol, server_header, compress;
   char *control_socket, *metrics_listen, *health; /* owned; NULL: off */
   bool dev;
+  bool watch;     /* reload when the app's sources change; what does not load is shown instead */
   char *lua_dir;  /* owned; NULL: the embedded one */
   char *settings; /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
 };

@@ -61,6 +61,7 @@ const struct mp_option mp_option_table[] = {
   {"metrics-listen", MP_OPTION_TEXT, AT(metrics_listen), NULL, "ADDRESS", "serve /metrics there", .idle = false},
   {"health", MP_OPTION_PATH, AT(health), NULL, "PATH", "answer health checks at this path", .idle = false},
   {"dev", MP_OPTION_SWITCH, AT(dev), "off", NULL, "error pages that show the error", .common = true},
+  {"watch", MP_OPTION_SWITCH, AT(watch), "off", NULL, "reload when a file of the app is saved (on with moonpool dev)", .idle = false},
   {"lua", MP_OPTION_TEXT, AT(lua_dir), NULL, "DIR", "Moonpool's own Lua from a folder", .idle = false},
   {0},
 };

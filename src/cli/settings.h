@@ -22,6 +22,7 @@ struct mp_settings {
   struct mp_soon soon;
   char *file; /* owned: the file being read */
   char why[MP_WHY];
+  bool dev; /* moonpool dev: other defaults, and the app is the current folder where none is named */
   bool reading, has_helper, failed;
   /* `options` is valid during the call and whoever wants it takes it (leaving zeroes); or NULL and a sentence. */
   void (*done)(struct mp_settings *settings, struct mp_options *options, const char *why);

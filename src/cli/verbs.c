@@ -120,6 +120,7 @@ static bool answer_questions(int argc, char **argv, int *code) {
 /* Settings for a verb with an app. 0 to go on; else what to exit with is in `*code`. */
 static int read_settings(struct mp_settings *s, const struct mp_inheritance *inherited, int argc, char **argv,
                          int *code) {
+  bool dev = s->dev;
   struct mp_log log = {.fd = STDERR_FILENO, .least = MP_LOG_WARN};
   if (answer_questions(argc, argv, code)) return -1;
   int err = mp_settings_init(s, argc, argv, environ);
@@ -128,6 +129,7 @@ static int read_settings(struct mp_settings *s, const struct mp_inheritance *inh
     return -1;
   }
   s->inherited = inherited;
+  s->dev = dev;
   if (mp_settings_read_now(s, &log) < 0) {
     *code = mp_usage("%s", s->why);
     mp_settings_free(s);
@@ -263,8 +265,8 @@ static void fill_stdio(void) {
   if (fd >= 0) close(fd);
 }
 
-int mp_verb_serve(int argc, char **argv) {
-  struct serving serving = {0};
+static int serve_as(int argc, char **argv, bool dev) {
+  struct serving serving = {.settings.dev = dev};
   char why[MP_WHY];
   int code;
   fill_stdio();
@@ -278,6 +280,14 @@ int mp_verb_serve(int argc, char **argv) {
   }
   mp_inherited_free(&serving.inherited);
   return code;
+}
+
+int mp_verb_serve(int argc, char **argv) {
+  return serve_as(argc, argv, false);
+}
+
+int mp_verb_dev(int argc, char **argv) {
+  return serve_as(argc, argv, true);
 }
 
 static int check_app(const struct mp_config *config) {
@@ -299,7 +309,7 @@ static int check_app(const struct mp_config *config) {
 }
 
 int mp_verb_check(int argc, char **argv) {
-  struct mp_settings s;
+  struct mp_settings s = {0};
   int code;
   fill_stdio();
   mp_signal_begin();

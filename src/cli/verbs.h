@@ -5,6 +5,8 @@
 enum { MP_EXIT_WELL, MP_EXIT_INTERNAL, MP_EXIT_USAGE, MP_EXIT_APP };
 
 int mp_verb_serve(int argc, char **argv);
+int mp_verb_dev(int argc, char **argv); /* serve for one who writes the app: error pages, reload on save */
+int mp_verb_new(int argc, char **argv); /* new.c: a new project */
 int mp_verb_check(int argc, char **argv);
 int mp_verb_test(int argc, char **argv);
 int mp_verb_version(int argc, char **argv);

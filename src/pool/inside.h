@@ -5,6 +5,7 @@
 #include "base/lines.h"
 #include "base/shm.h"
 #include "io/cgroup.h"
+#include "io/changes.h"
 #include "io/child.h"
 #include "io/notify.h"
 #include "io/signal.h"
@@ -103,6 +104,7 @@ struct mp_pool {
   struct mp_sockets old_sockets;  /* of the ones before, until every slot has the pool's */
   struct mp_control control;
   struct mp_reporter reporter;
+  struct mp_changes changes;           /* --watch */
   uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */
   int death_pipe[2];                   /* owned: the write end is ours alone */
   struct mp_shm *shm;                  /* owned */

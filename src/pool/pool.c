@@ -433,6 +433,7 @@ static void release(struct mp_pool *pool) {
   mp_timer_deinit(&pool->look);
   mp_timer_deinit(&pool->sweep);
   mp_reporter_deinit(&pool->reporter);
+  mp_changes_close(&pool->changes);
   mp_loop_deinit(&pool->loop);
   mp_pool_stop_listening(pool);
   close_fd(&pool->death_pipe[0]);
@@ -467,7 +468,22 @@ static int open_views(struct mp_pool *pool) {
   return err;
 }
 
+static void on_change(struct mp_changes *changes) {
+  struct mp_pool *pool = changes->ctx;
+  if (pool->over || pool->roster->stage >= MP_STAGE_STOPPING) return;
+  mp_log(pool->log, MP_LOG_INFO, "pool", "a file of the app was saved, reloading");
+  reload_or_wait(pool);
+}
+
+static void watch_changes(struct mp_pool *pool) {
+  if (!pool->plan->config.watch) return;
+  pool->changes.ctx = pool;
+  int err = mp_changes_open(&pool->changes, &pool->loop, pool->plan->folder, on_change);
+  if (err < 0) mp_log(pool->log, MP_LOG_ERROR, "pool", "the app's folder cannot be watched code=%s", mp_err_name(err));
+}
+
 static void run(struct mp_pool *pool) {
+  watch_changes(pool);
   mp_predecessor_begin(pool);
   mp_roster_init(pool->roster, pool->plan->config.workers, 0, 0);
   if (pool->predecessor.leads) pool->roster->boot_tries = 1; /* it goes on, and has to know */

@@ -39,6 +39,10 @@ static int l_keep_trace(lua_State *L) {
   struct mp_task *task = mp_sched_of(L)->current;
   if (task->cancel != MP_CANCEL_NONE && mp_is_cancelled(L, 1)) return 1;
   if (task->has_trace && mp_held_ending(task->sched)) return 1; /* where it was stuck says more */
+  if (task->sched->on_raise) {
+    task->sched->on_raise(task->sched, L);
+    lua_settop(L, 1);
+  }
   mp_traceback(L, L, NULL, 1);
   mp_task_keep_trace(L);
   return 1;
