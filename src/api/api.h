@@ -53,6 +53,7 @@ struct mp_api {
   char id_prefix[17];          /* random, one a worker */
   struct mp_list crews;        /* threads with Lua states of their own: that of offload, and a service each */
   struct mp_crew *offload;     /* borrowed from crews; NULL before the first offload */
+  struct mp_list connections;  /* to SQLite databases */
   struct mp_topics *topics;    /* owned; NULL before anything was published or subscribed to */
   struct mp_soon quiet;        /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping, closing;

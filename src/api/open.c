@@ -5,6 +5,9 @@
 #include "api/hold.h"
 #include "api/json.h"
 #include "api/shared.h"
+#ifndef MOONPOOL_NO_SQLITE
+#include "api/sqlite.h"
+#endif
 #include "api/text.h"
 #include "api/topics.h"
 #include "sched/coro.h"
@@ -137,6 +140,9 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_files_open(L);
   mp_sinks_open(L);
   mp_multipart_open(L);
+#ifndef MOONPOOL_NO_SQLITE
+  mp_sqlite_open(L);
+#endif
   mp_core_open_shared(L, &api->setup, api->log);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaded");
@@ -173,6 +179,7 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->crews);
+  mp_list_init(&api->connections);
   mp_life_init(api);
   make_id_prefix(api);
   if (mp_api_show_open(api) < 0) goto fail;
@@ -252,6 +259,9 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
 
 void mp_api_close(struct mp_api *api) {
   api->closing = true;
+#ifndef MOONPOOL_NO_SQLITE
+  mp_connections_close(api);
+#endif
   mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
