@@ -2,6 +2,7 @@
 -- told in dispatch.lua; here they are taken in, and checked at the door.
 
 local core = require "moonpool.core"
+local group = require "moonpool.group"
 local router = require "moonpool.router"
 
 local M = {}
@@ -178,6 +179,12 @@ function methods.use(app, prefix, fn)
   app._layers[#app._layers + 1] = { prefix = segments, fn = fn, where = M.home(fn) }
   changed(app)
   return app
+end
+
+--- app:group(prefix[, middleware…], function(group)): routes with a prefix and middleware of their own.
+function methods.group(app, ...)
+  check_app(app, "group", 2)
+  return group.open(app, ...)
 end
 
 local function is_below(app, wanted)
@@ -361,18 +368,38 @@ local function query_of(route, params, what, level)
   return #parts > 0 and "?" .. table.concat(parts, "&") or ""
 end
 
---- The path of the route with that name; what `params` holds beyond its parameters becomes the query.
+local function merged(params, query, what)
+  if query == nil then
+    return params
+  elseif type(query) ~= "table" then
+    error(("%s: the query must be a table, got %s"):format(what, type(query)), 3)
+  end
+  local all = {}
+  for key, value in pairs(params) do
+    all[key] = value
+  end
+  for key, value in pairs(query) do
+    if all[key] ~= nil then
+      error(("%s: %s is in the params and in the query"):format(what, tostring(key)), 3)
+    end
+    all[key] = value
+  end
+  return all
+end
+
+--- The path of the route with that name; what `params` and `query` hold beyond its parameters becomes the query.
 ---@param name string
 ---@param params table<string, string|number>?
+---@param query table<string, string|number>?
 ---@return string
-function methods.url(app, name, params)
+function methods.url(app, name, params, query)
   check_app(app, "url", 2)
   check_string(name, "app:url: the name", 2)
   local what = ("app:url(%q)"):format(name)
   if params ~= nil and type(params) ~= "table" then
     error(("%s: params must be a table, got %s"):format(what, type(params)), 2)
   end
-  params = params or {}
+  params = merged(params or {}, query, what)
   local route, below = find_name(app, name)
   if not route then
     error(what .. ": no route has that name", 2)

@@ -4,6 +4,7 @@
 local app_module = require "moonpool.app"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
+local secret = require "moonpool.secret"
 local yielding = require "moonpool.require"
 require "moonpool.messages"
 
@@ -66,6 +67,7 @@ end
 function M.load(path)
   local file, folder, name = locate(path)
   add_paths(folder)
+  secret.configured() -- one that is none ends the boot, not the first login
   local target = load_body(file, name)()
   if not app_module.is_app(target) and not app_module.is_callable(target) then
     error(("%s: an app file must return an app or a function(req, res), got %s"):format(name, type(target)), 0)

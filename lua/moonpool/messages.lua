@@ -2,6 +2,7 @@
 
 local core = require "moonpool.core"
 local cookie = require "moonpool.cookie"
+local cookies = require "moonpool.cookies"
 local form = require "moonpool.form"
 local sse = require "moonpool.sse"
 
@@ -28,6 +29,34 @@ end
 --- res:cookie(name, value[, { path, http_only, same_site, secure, max_age, domain }])
 function response.cookie(res, name, value, options)
   return res:add_header("Set-Cookie", cookie.format(name, value, options, 2))
+end
+
+local function check_name(name, what)
+  if type(name) ~= "string" then
+    error(what .. ": the name must be a string, got " .. type(name), 3)
+  end
+end
+
+--- req:signed_cookie(name[, { keys }]): the value that res:signed_cookie was given, or nil.
+function request.signed_cookie(req, name, options)
+  check_name(name, "signed_cookie")
+  return cookies.first(req.headers["Cookie"], name, cookies.verify, options)
+end
+
+--- req:encrypted_cookie(name[, { keys }]): likewise.
+function request.encrypted_cookie(req, name, options)
+  check_name(name, "encrypted_cookie")
+  return cookies.first(req.headers["Cookie"], name, cookies.open, options)
+end
+
+--- res:signed_cookie(name, value[, options of res:cookie, and keys]): with max_age it is worth nothing after that.
+function response.signed_cookie(res, name, value, options)
+  return res:add_header("Set-Cookie", cookies.field(cookies.sign, name, value, options, 2))
+end
+
+--- res:encrypted_cookie(name, value[, options]): likewise, and the client cannot read it.
+function response.encrypted_cookie(res, name, value, options)
+  return res:add_header("Set-Cookie", cookies.field(cookies.seal, name, value, options, 2))
 end
 
 -- What a URI cannot hold as it is (RFC 3986), escaped; the escapes that are there stay.

@@ -4,6 +4,7 @@
 #include "api/gate.h"
 #include "api/hold.h"
 #include "api/json.h"
+#include "api/secret.h"
 #include "api/shared.h"
 #ifndef MOONPOOL_NO_SQLITE
 #include "api/sqlite.h"
@@ -112,6 +113,7 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
   lua_setfield(L, -2, "json");
   mp_text_open(L);
   merge_into_core(L);
+  mp_secret_open(L);
   open_worker(L, setup);
   open_settings(L, setup);
   mp_shared_open(L, setup->commons);
