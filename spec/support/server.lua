@@ -218,11 +218,16 @@ function Server:post(path, body, options)
   return client.request(self.port, "POST", path, options)
 end
 
+local spared = function() return false end
+
+-- What `test(pid)` is true of runs beside the servers and is no stranger: a browser. nil: nothing does.
+function M.spare(test) spared = test or function() return false end end
+
 -- What came to us because its parent died. The dead are reaped; the living are returned.
 function M.strangers()
   local living = {}
   for _, stat in ipairs(proc.all()) do
-    if stat.ppid == host.pid() and not running[stat.pid] then
+    if stat.ppid == host.pid() and not running[stat.pid] and not spared(stat.pid) then
       if stat.state == "Z" then host.wait(stat.pid) else living[#living + 1] = stat.pid end
     end
   end
