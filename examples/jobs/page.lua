@@ -92,7 +92,8 @@ end
 
 local function headed(caption, names, body)
   return ('<div class="scroll" tabindex="0" role="region" aria-label="%s"><table><thead><tr>'
-    .. '<th scope="col">%s</th></tr></thead><tbody>\n%s</tbody></table></div>'):format(caption, table.concat(names, '</th><th scope="col">'), body)
+    .. '<th scope="col">%s</th></tr></thead><tbody>\n%s</tbody></table></div>')
+    :format(caption, table.concat(names, '</th><th scope="col">'), body)
 end
 
 --- What changes while one looks at it.
