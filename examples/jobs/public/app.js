@@ -128,7 +128,11 @@ class Job {
     this.screen = new Screen(this.output);
     node.querySelector("h2").textContent = script.name;
     node.querySelector(".about").textContent = script.about;
-    if (script.takes) this.input.placeholder = script.takes.map((t) => `${t.name}: ${t.rule}`).join(", ");
+    if (script.takes) {
+      const about = node.querySelector(".about");
+      about.textContent += `. Takes ${script.takes.map((t) => `${t.name} (${t.rule})`).join(", ")}`;
+      this.input.placeholder = script.takes.map((t) => t.name).join(" ");
+    }
     this.output.setAttribute("aria-label", `Output of ${script.name}`);
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
     this.cancel.addEventListener("click", () => this.abort?.abort());
