@@ -57,24 +57,24 @@ local function form_of(book)
   return ([[
 <form class="card" method="post" action="/entries">
   <h2>Write in it</h2>
-  %s<input type="hidden" name="token" value="%s">
+  %s%s
   %s<button type="submit">Write</button>
 </form>
-]]):format(summary, e(book.me.token), table.concat(parts))
+]]):format(summary, book.token, table.concat(parts))
 end
 
-local function removal(entry, me)
-  if entry.who ~= me.who then
+local function removal(entry, book)
+  if entry.who ~= book.who then
     return ""
   end
   return ([[
 <form method="post" action="/entries/%d/delete">
-  <input type="hidden" name="token" value="%s">
+  %s
   <button type="submit" class="quiet" aria-label="Remove your entry %d">Remove</button>
-</form>]]):format(entry.id, e(me.token), entry.id)
+</form>]]):format(entry.id, book.token, entry.id)
 end
 
-local function entry_of(entry, me)
+local function entry_of(entry, book)
   return ([[
 <li class="card" id="entry-%d">
   <p class="by"><strong>%s</strong> <time datetime="%s">%s</time></p>
@@ -82,7 +82,7 @@ local function entry_of(entry, me)
   %s
 </li>
 ]]):format(entry.id, e(entry.name), os.date("!%Y-%m-%dT%H:%M:%SZ", entry.at),
-    os.date("!%Y-%m-%d %H:%M", entry.at), e(entry.text), removal(entry, me))
+    os.date("!%Y-%m-%d %H:%M", entry.at), e(entry.text), removal(entry, book))
 end
 
 local function entries_of(book)
@@ -91,7 +91,7 @@ local function entries_of(book)
   end
   local parts = {}
   for i, entry in ipairs(book.list) do
-    parts[i] = entry_of(entry, book.me)
+    parts[i] = entry_of(entry, book)
   end
   return '<ol class="entries">\n' .. table.concat(parts) .. "</ol>"
 end
@@ -106,9 +106,12 @@ local function pager(book)
   return ('<nav aria-label="Pages">%s <span>Page %d of %d</span> %s</nav>'):format(newer, book.page, book.last, older)
 end
 
---- `book`: list, page, last, me, flash, form (values, errors)
+--- `book`: list, page, last, who (the visitor), token (its HTML), flashes, form (values, errors)
 function M.book(book)
-  local flash = book.flash and ('<p class="flash" role="status">%s</p>\n'):format(e(book.flash)) or ""
+  local flash = ""
+  for _, told in ipairs(book.flashes) do
+    flash = flash .. ('<p class="flash" role="status">%s</p>\n'):format(e(told.message))
+  end
   return layout("Guestbook", ([[
 <header>
   <h1>Guestbook</h1>

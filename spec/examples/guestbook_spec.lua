@@ -24,7 +24,7 @@ function Visitor:ask(method, path, options)
   options.headers.Cookie = self.cookie
   local answer = client.request(self.s.port, method, path, options)
   self.cookie = (answer.headers["set-cookie"] or ""):match "^[^;]+" or self.cookie
-  self.token = answer.body:match 'name="token" value="(%x+)"' or self.token
+  self.token = answer.body:match 'name="csrf_token" value="([%w_-]+)"' or self.token
   return answer
 end
 
@@ -36,7 +36,7 @@ end
 
 function Visitor:write(name, text)
   if not self.token then self:get "/" end
-  return self:send("/entries", { token = self.token, name = name, text = text })
+  return self:send("/entries", { csrf_token = self.token, name = name, text = text })
 end
 
 local function start(options)
@@ -109,11 +109,11 @@ describe("examples/guestbook", function()
     other:get "/"
     assert.are_not.equal(me.token, other.token)
     assert.are.equal(403, me:send("/entries", { name = "a", text = "b" }).status)
-    assert.are.equal(403, me:send("/entries", { token = other.token, name = "a", text = "b" }).status)
+    assert.are.equal(403, me:send("/entries", { csrf_token = other.token, name = "a", text = "b" }).status)
     local stranger = visitor(s)
-    assert.are.equal(403, stranger:send("/entries", { token = me.token, name = "a", text = "b" }).status)
+    assert.are.equal(403, stranger:send("/entries", { csrf_token = me.token, name = "a", text = "b" }).status)
     stranger.cookie = "guest=" .. ("0"):rep(32)
-    assert.are.equal(403, stranger:send("/entries", { token = "", name = "a", text = "b" }).status)
+    assert.are.equal(403, stranger:send("/entries", { csrf_token = "", name = "a", text = "b" }).status)
     assert.is_truthy(me:get("/").body:find("Nobody has written", 1, true))
   end)
 
@@ -133,10 +133,10 @@ describe("examples/guestbook", function()
     other:get "/"
     assert.is_truthy(me:get("/").body:find("/entries/1/delete", 1, true))
     assert.is_nil(other:get("/").body:find("/entries/1/delete", 1, true))
-    assert.are.equal(404, other:send("/entries/1/delete", { token = other.token }).status)
-    assert.are.equal(403, me:send("/entries/1/delete", { token = other.token }).status)
-    assert.are.equal(404, me:send("/entries/99999999999999999999/delete", { token = me.token }).status)
-    assert.are.equal(303, me:send("/entries/1/delete", { token = me.token }).status)
+    assert.are.equal(404, other:send("/entries/1/delete", { csrf_token = other.token }).status)
+    assert.are.equal(403, me:send("/entries/1/delete", { csrf_token = other.token }).status)
+    assert.are.equal(404, me:send("/entries/99999999999999999999/delete", { csrf_token = me.token }).status)
+    assert.are.equal(303, me:send("/entries/1/delete", { csrf_token = me.token }).status)
     assert.is_truthy(me:get("/").body:find("Nobody has written", 1, true))
   end)
 
@@ -182,7 +182,7 @@ describe("examples/guestbook", function()
   it("loses no entry of many that are written at once", function()
     local me = visitor(s)
     me:get "/"
-    local body = encoded { token = me.token, name = "Ada", text = "at once" }
+    local body = encoded { csrf_token = me.token, name = "Ada", text = "at once" }
     local answers = client.at_once(s.port, 60, function()
       return "POST", "/entries", { body = body,
         headers = { Cookie = me.cookie, ["Content-Type"] = "application/x-www-form-urlencoded" } }
