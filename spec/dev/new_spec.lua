@@ -18,7 +18,7 @@ describe("moonpool new", function()
   local function new(words) return quiet(("cd '%s' && '%s' new %s"):format(folder, server.binary, words)) end
 
   for _, kind in ipairs { "site", "api", "device" } do
-    it("makes a " .. kind .. " that loads whose specs pass, and that luacheck has nothing to say of", function()
+    it("makes a " .. kind .. " that loads, whose specs pass, and that luacheck has nothing to say of", function()
       local code, said = new("thing --kind " .. kind)
       assert.equal(0, code, said)
       assert.matches("moonpool dev", said, 1, true)
