@@ -18,7 +18,7 @@ describe("moonpool new", function()
   local function new(words) return quiet(("cd '%s' && '%s' new %s"):format(folder, server.binary, words)) end
 
   for _, kind in ipairs { "site", "api", "device" } do
-    it("makes a " .. kind .. " that loads and that luacheck has nothing to say of", function()
+    it("makes a " .. kind .. " that loads, whose specs pass, and that luacheck has nothing to say of", function()
       local code, said = new("thing --kind " .. kind)
       assert.equal(0, code, said)
       assert.matches("moonpool dev", said, 1, true)
@@ -26,6 +26,9 @@ describe("moonpool new", function()
       assert.equal(0, code, said)
       code, said = quiet(("cd '%s/thing' && luacheck --quiet --no-color ."):format(folder))
       assert.is_true(code == 0 or code == 127, said)
+      code, said = quiet(("cd '%s/thing' && '%s' test"):format(folder, server.binary))
+      assert.equal(0, code, said)
+      assert.matches("[23] successes / 0 failures / 0 errors", said)
       for _, name in ipairs { ".luarc.json", ".luacheckrc", "README.md", "moonpool.conf.lua", "spec/app_spec.lua" } do
         assert.equal("file", lfs.attributes(folder .. "/thing/" .. name, "mode"), name)
       end

@@ -8,9 +8,9 @@ local app = moonpool.app()
 local limit = moonpool.limit { max = 2, queue = 8 }
 
 local ACTIONS = {
-  uptime = { "uptime" },
-  disk = { "df", "-h", "/" },
-  memory = { "head", "-n", "3", "/proc/meminfo" },
+  uptime = { "uptime", timeout = 10 },
+  disk = { "df", "-h", "/", timeout = 10 },
+  memory = { "head", "-n", "3", "/proc/meminfo", timeout = 10 },
 }
 
 app:get("/", function(_, res)
@@ -31,7 +31,7 @@ app:post("/actions/:name", function(req, res)
   if not action then
     error { status = 404, message = "no such action" }
   end
-  local result, why, code = limit:run { table.unpack(action), timeout = 10 }
+  local result, why, code = limit:run(action)
   if not result then
     error { status = code == "EAGAIN" and 503 or 500, message = why }
   end
