@@ -91,7 +91,10 @@ describe("examples/jobs", function()
       return n
     end
     wait.until_true(function() return count "running" == 2 and count "queued" == 3 end, 5, "two that run, three that wait")
-    repeat assert.is_true(count "running" <= 2) until count "done" == 5
+    wait.until_true(function()
+      assert.is_true(count "running" <= 2)
+      return count "done" == 5
+    end, 10, "five that are done; the log:\n" .. s:log())
     for _, c in ipairs(clients) do
       assert.is_truthy(c:response().body:find('"code":0', 1, true))
       c:close()
