@@ -2,6 +2,7 @@
 -- instead of blocking, and requests and responses have their methods.
 
 local app_module = require "moonpool.app"
+local core = require "moonpool.core"
 local dispatch = require "moonpool.dispatch"
 local osio = require "moonpool.osio"
 local yielding = require "moonpool.require"
@@ -60,13 +61,33 @@ local function add_paths(base)
   package.cpath = table.concat({ base .. "?.so", base .. "lua_modules/lib/lua/5.4/?.so", package.cpath }, ";")
 end
 
+-- In a bundle the app is a file of it, and its modules are found by a searcher of the core's.
+local function load_bundled()
+  local text = core.app_file "app.lua"
+  local body, message = load(text:gsub("^\u{FEFF}", ""):gsub("^#[^\n]*", ""), "@app.lua")
+  if not body then
+    error(message, 0)
+  end
+  return body, "app.lua"
+end
+
+local function load_from_disk(path)
+  local file, folder, name = locate(path)
+  add_paths(folder)
+  return load_body(file, name), name
+end
+
 --- Runs the app file (or app.lua in that folder). → handle(req, res, method, path), fail(req, res, err), hooks; raises
 --- what the app file raises.
 ---@param path string
 function M.load(path)
-  local file, folder, name = locate(path)
-  add_paths(folder)
-  local target = load_body(file, name)()
+  local body, name
+  if core.app_file then
+    body, name = load_bundled()
+  else
+    body, name = load_from_disk(path)
+  end
+  local target = body()
   if not app_module.is_app(target) and not app_module.is_callable(target) then
     error(("%s: an app file must return an app or a function(req, res), got %s"):format(name, type(target)), 0)
   end

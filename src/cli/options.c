@@ -62,6 +62,8 @@ const struct mp_option mp_option_table[] = {
   {"health", MP_OPTION_PATH, AT(health), NULL, "PATH", "answer health checks at this path", .idle = false},
   {"dev", MP_OPTION_SWITCH, AT(dev), "off", NULL, "error pages that show the error", .common = true},
   {"lua", MP_OPTION_TEXT, AT(lua_dir), NULL, "DIR", "Moonpool's own Lua from a folder", .idle = false},
+  {"override", MP_OPTION_TEXT, AT(override), NULL, "DIR", "of a bundle: the app's files in this folder win", .idle = false},
+  {"public-key", MP_OPTION_TEXT, AT(public_key), NULL, "HEX", "of a bundle: start only when this key has signed it", .idle = false},
   {0},
 };
 /* clang-format on */

@@ -139,5 +139,6 @@ int mp_worker_open_server(struct mp_worker *w) {
   int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, w->api);
   if (err < 0) return err;
   w->has_server = true;
+  w->server.files.bundle = s->bundle;
   return mp_server_adopt(&w->server, s->listen_fds, s->n_listen);
 }

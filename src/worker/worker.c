@@ -200,6 +200,7 @@ static int open_api(struct mp_worker *w) {
                                .log = w->log,
                                .config = w->setup->config,
                                .commons = &w->commons,
+                               .bundle = w->setup->bundle,
                                .worker = w->setup->slot + 1,
                                .generation = w->setup->generation,
                                .view = &w->slot->view,
@@ -368,7 +369,8 @@ static void ignore_event(void *ctx) {
   (void)ctx;
 }
 
-int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct mp_buf *why) {
+int mp_worker_check(struct mp_log *log, const struct mp_config *config, const struct mp_bundle *bundle,
+                    struct mp_buf *why) {
   struct mp_loop loop;
   struct mp_commons commons;
   mp_signal_begin();
@@ -381,6 +383,7 @@ int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct m
                                .log = log,
                                .config = config,
                                .commons = &commons,
+                               .bundle = bundle,
                                .worker = 1,
                                .generation = 1,
                                .on_started = ignore_started,
