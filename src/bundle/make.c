@@ -95,8 +95,9 @@ static int add_seal(struct mp_make *m, int fd) {
   char text[MP_SEAL_SIZE];
   int err = sum_parts(m, fd);
   if (err < 0) return refuse(m, err, m->out, strerror(-err));
-  if (m->secret && mp_seal_sign(&m->seal, m->secret, m->public_key) < 0)
-    return refuse(m, -EINVAL, "the key", "64 hexadecimal digits are wanted");
+  if (m->secret) err = mp_seal_sign(&m->seal, m->secret, m->public_key);
+  if (err == -ENOSYS) return refuse(m, err, "signing", "libsodium.so.23 is not on this machine");
+  if (err < 0) return refuse(m, err, "the key", "64 hexadecimal digits are wanted");
   mp_seal_write(&m->seal, text);
   off_t at = (off_t)(m->seal.program + m->seal.files);
   if (pwrite(fd, text, sizeof text, at) != MP_SEAL_SIZE) return refuse(m, -EIO, m->out, "cannot write");

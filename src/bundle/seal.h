@@ -10,7 +10,7 @@
 #include "base/slice.h"
 #include <stdint.h>
 
-enum { MP_SUM = 32, MP_SUM_TEXT = 2 * MP_SUM + 1, MP_SIGNATURE = 64, MP_SEAL_WORD = 64, MP_SEAL_SIZE = 624 };
+enum { MP_SUM = 32, MP_SUM_TEXT = 2 * MP_SUM + 1, MP_SIGNATURE = 64, MP_SEAL_WORD = 64, MP_SEAL_SIZE = 624, MP_SEAL_SIGNED = 347 };
 
 struct mp_seal {
   uint64_t program, files;         /* bytes of each part */
@@ -28,9 +28,14 @@ void mp_seal_write(const struct mp_seal *seal, char out[MP_SEAL_SIZE]);
 /* 0; -ENOENT: this is no seal; -EBADMSG: one that was changed. */
 int mp_seal_read(struct mp_seal *seal, const char text[MP_SEAL_SIZE]);
 
-/* Keys are hexadecimal digits: 64 of the secret seed, 64 of the public key. 0 or -EINVAL. */
+/* The lines that are signed: MP_SEAL_SIGNED bytes and a NUL. How many. */
+size_t mp_seal_lines(const struct mp_seal *seal, char *out, size_t size);
+void mp_hex_write(char *out, const unsigned char *bytes, size_t n);
+
+/* sign.c, with the machine's libsodium, which nobody else needs. -ENOSYS: it has none. Keys are hexadecimal digits: 64 of
+ * the secret seed, 64 of the public key. 0, -ENOSYS or -EINVAL. */
 int mp_seal_sign(struct mp_seal *seal, const char *secret, char public_key[MP_SUM_TEXT]);
-/* 0; -EINVAL: that is no key; -ENOKEY: it is not signed; -EKEYREJECTED: not by this key. */
+/* 0; -ENOSYS; -EINVAL: that is no key; -ENOKEY: it is not signed; -EKEYREJECTED: not by this key. */
 int mp_seal_check(const struct mp_seal *seal, const char *public_key);
 
 #endif

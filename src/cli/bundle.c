@@ -110,9 +110,11 @@ static int list(const char *path) {
   return MP_EXIT_WELL;
 }
 
-static const char *judgement(int err) {
-  return err == -EINVAL ? "--public-key: 64 hexadecimal digits are wanted" : err == -ENOKEY ? "is not signed" :
-                                                                              "was not signed by this key";
+const char *mp_bundle_judgement(int err) {
+  if (err == -EINVAL) return "--public-key: 64 hexadecimal digits are wanted";
+  if (err == -ENOKEY) return "is not signed";
+  if (err == -ENOSYS) return "cannot be checked: libsodium.so.23 is not on this machine";
+  return "was not signed by this key";
 }
 
 static int verify(const struct words *w) {
@@ -124,7 +126,7 @@ static int verify(const struct words *w) {
   if (err < 0) {
     code = mp_bundle_complain(why, err);
   } else if (w->public_key && (err = mp_seal_check(&b.seal, w->public_key)) < 0) {
-    fprintf(stderr, "moonpool: the bundle %s: %s\n", w->verify, judgement(err));
+    fprintf(stderr, "moonpool: the bundle %s: %s\n", w->verify, mp_bundle_judgement(err));
     code = err == -EINVAL ? MP_EXIT_USAGE : MP_EXIT_APP;
   } else {
     printf("ok: %u files, program %.16s, files %.16s%s\n", b.n_files, b.seal.program_sum, b.seal.files_sum,

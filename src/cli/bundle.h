@@ -11,6 +11,9 @@ int mp_own_bundle(struct mp_bundle *b, const char *override, bool checks, char *
 /* The exit code of a bundle that cannot be used; says why. */
 int mp_bundle_complain(const char *why, int err);
 
+/* What a signature that was not found good (mp_seal_check) is said to be. */
+const char *mp_bundle_judgement(int err);
+
 /* The verb: 0; 1 the system said no; 2 wrong usage; 3 no bundle can come of it, or it is damaged. */
 int mp_verb_bundle(int argc, char **argv);
 

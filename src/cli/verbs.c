@@ -248,8 +248,7 @@ static int check_signature(const struct mp_bundle *b, const struct mp_config *co
   int err = config->public_key ? mp_seal_check(&b->seal, config->public_key) : 0;
   if (err == 0) return MP_EXIT_WELL;
   if (err == -EINVAL) return mp_usage("--public-key: 64 hexadecimal digits are wanted");
-  return mp_bundle_complain(err == -ENOKEY ? "is not signed" : "was not signed by the key that --public-key names",
-                            -EBADMSG);
+  return mp_bundle_complain(mp_bundle_judgement(err), -EBADMSG);
 }
 
 static int serve(struct serving *serving) {
@@ -341,7 +340,10 @@ int mp_verb_check(int argc, char **argv) {
   if (is < 0) return mp_bundle_complain(why, is);
   const struct mp_bundle *bundle = is > 0 ? &own : NULL;
   if (read_settings(&s, NULL, bundle, argc, argv, &code) == 0) {
-    if (!bundle) code = find_app(&s.options.config, "check");
+    code = bundle ? 0 : find_app(&s.options.config, "check");
+    const char *override = s.options.config.override;
+    if (bundle && override && !(own.override = strdup(override))) code = internal("the bundle", -ENOMEM);
+    if (code == 0 && bundle) code = check_signature(bundle, &s.options.config);
     if (code == 0) code = check_app(&s.options.config, bundle);
     mp_settings_free(&s);
   }
