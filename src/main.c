@@ -1,4 +1,5 @@
 /* The role table: what each first word starts. */
+#include "base/self.h"
 #include "bundle/bundle.h"
 #include "cli/bundle.h"
 #include "cli/ctl.h"
@@ -41,7 +42,7 @@ static bool is_internal(const char *word) {
 }
 
 int main(int argc, char **argv) {
-  int is = mp_bundle_is_one(MP_BUNDLE_SELF);
+  int is = mp_bundle_is_one(mp_self_path());
   if (is == -EBADMSG) return mp_bundle_complain("is damaged: it is cut short", is);
   if (is != 1 || (argc > 1 && is_internal(argv[1]))) return run_verb(argc, argv);
   if (argc > 1 && strcmp(argv[1], "moonpool") == 0) return run_verb(argc - 1, argv + 1);

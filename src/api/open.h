@@ -16,7 +16,7 @@ struct mp_api_setup {
   const struct mp_config *config;
   struct mp_commons *commons;
   const struct mp_bundle *bundle; /* NULL: the app lies on the disk */
-  unsigned worker; /* moonpool.worker.id: 1… */
+  unsigned worker;                /* moonpool.worker.id: 1… */
   unsigned generation;
   struct mp_view *view; /* borrowed: where things are counted; NULL: nobody looks */
   void *ctx;            /* of the callbacks */

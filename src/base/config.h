@@ -32,9 +32,10 @@ struct mp_config {
   bool proxy_protocol, server_header, compress;
   char *control_socket, *metrics_listen, *health; /* owned; NULL: off */
   bool dev;
-  char *override, *public_key; /* owned; NULL: none; of a bundle: the folder whose files win, and who must have signed */
-  char *lua_dir;  /* owned; NULL: the embedded one */
-  char *settings; /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
+  char *override,
+      *public_key; /* owned; NULL: none; of a bundle: the folder whose files win, and who must have signed */
+  char *lua_dir;   /* owned; NULL: the embedded one */
+  char *settings;  /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
 };
 
 void mp_config_free(struct mp_config *config);

@@ -63,8 +63,7 @@ static int read_seal(struct mp_bundle *b, const char *path, char *why) {
       mp_seal_read(&b->seal, text) == -ENOENT)
     return refuse(why, -EBADMSG, "%.300s: damaged: it is cut short, or its end was changed", path);
   if (mp_seal_read(&b->seal, text) < 0) return refuse(why, -EBADMSG, "%.300s: damaged: its seal was changed", path);
-  if (b->seal.program != (uint64_t)end ||
-      b->seal.files != (uint64_t)st.st_size - (uint64_t)end - MP_SEAL_SIZE)
+  if (b->seal.program != (uint64_t)end || b->seal.files != (uint64_t)st.st_size - (uint64_t)end - MP_SEAL_SIZE)
     return refuse(why, -EBADMSG, "%.300s: damaged: its length is another than its seal says", path);
   return 0;
 }

@@ -9,8 +9,6 @@
 
 enum { MP_BUNDLE_WHY = 512 };
 
-#define MP_BUNDLE_SELF "/proc/self/exe"
-
 struct mp_bundled {
   char *name; /* owned by the bundle: "public/index.html" */
   struct mp_slice bytes;
@@ -21,9 +19,9 @@ struct mp_bundle {
   struct mp_seal seal;
   struct mp_bundled *files; /* owned, sorted by name */
   unsigned n_files;
-  char *override; /* owned: the folder whose files win; NULL: none */
-  int fd;         /* owned */
-  char *map;      /* owned: of all behind the last page's begin before the files */
+  char *override;         /* owned: the folder whose files win; NULL: none */
+  int fd;                 /* owned */
+  char *map;              /* owned: of all behind the last page's begin before the files */
   size_t mapped, skipped; /* bytes of it; before the files */
 };
 

@@ -93,8 +93,7 @@ static int walk(struct mp_gather *g, const char *folder, char *why) { // NOLINT(
     return refuse(why, -EBADMSG, folder, "too long a name");
   DIR *dir = opendir(path);
   if (!dir) return refuse(why, -errno, path, strerror(errno));
-  for (const struct dirent *entry; err == 0 && (entry = readdir(dir));)
-    err = take_entry(g, folder, entry->d_name, why);
+  for (const struct dirent *entry; err == 0 && (entry = readdir(dir));) err = take_entry(g, folder, entry->d_name, why);
   closedir(dir);
   return err;
 }

@@ -5,10 +5,10 @@
 #include "bundle/bundle.h"
 
 struct mp_gather {
-  const char *root; /* borrowed: the app's folder */
-  bool dotfiles;    /* take what begins with a dot, too */
+  const char *root;  /* borrowed: the app's folder */
+  bool dotfiles;     /* take what begins with a dot, too */
   uint64_t dev, ino; /* of the file that is left out: the bundle itself, if it is there already */
-  char **patterns;  /* owned, each too: as of the shell, of a whole name or its last part; matches are left out */
+  char **patterns;   /* owned, each too: as of the shell, of a whole name or its last part; matches are left out */
   unsigned n_patterns;
   char **names; /* owned, each too: sorted */
   unsigned n_names;

@@ -9,8 +9,8 @@ struct mp_make {
   const char *out;     /* borrowed: replaced as a whole, or not at all */
   const char *secret;  /* borrowed: to sign with; NULL: not signed */
   struct mp_gather gather;
-  struct mp_seal seal;                /* name and version are the caller's; the rest comes of it */
-  char public_key[MP_SUM_TEXT];       /* of `secret` */
+  struct mp_seal seal;          /* name and version are the caller's; the rest comes of it */
+  char public_key[MP_SUM_TEXT]; /* of `secret` */
   char why[MP_BUNDLE_WHY];
 };
 

@@ -1,4 +1,5 @@
 #include "cli/bundle.h"
+#include "base/self.h"
 #include "bundle/make.h"
 #include "cli/conf.h"
 #include "cli/verbs.h"
@@ -9,9 +10,9 @@
 
 int mp_own_bundle(struct mp_bundle *b, const char *override, bool checks, char *why) {
   *b = (struct mp_bundle){.fd = -1};
-  int is = mp_bundle_is_one(MP_BUNDLE_SELF);
+  int is = mp_bundle_is_one(mp_self_path());
   if (is == 0 || is == -ENOEXEC || is == -ENOENT || is == -EACCES) return 0; /* without /proc nobody can look */
-  int err = mp_bundle_open(b, MP_BUNDLE_SELF, checks, why);
+  int err = mp_bundle_open(b, mp_self_path(), checks, why);
   if (err == 0 && override && !(b->override = strdup(override))) {
     snprintf(why, MP_BUNDLE_WHY, "out of memory");
     err = -ENOMEM;
@@ -48,9 +49,12 @@ static char **place_of(struct words *w, const char *word) {
   const struct {
     const char *word;
     char **place;
-  } places[] = {{"-o", (char **)&w->make.out},      {"--output", (char **)&w->make.out},
-                {"--list", &w->list},               {"--verify", &w->verify},
-                {"--public-key", &w->public_key},   {"--sign", &w->key_file},
+  } places[] = {{"-o", (char **)&w->make.out},
+                {"--output", (char **)&w->make.out},
+                {"--list", &w->list},
+                {"--verify", &w->verify},
+                {"--public-key", &w->public_key},
+                {"--sign", &w->key_file},
                 {"--program", (char **)&w->make.program}};
   for (unsigned i = 0; i < sizeof places / sizeof *places; i++)
     if (strcmp(word, places[i].word) == 0) return places[i].place;
@@ -130,7 +134,9 @@ static int verify(const struct words *w) {
     code = err == -EINVAL ? MP_EXIT_USAGE : MP_EXIT_APP;
   } else {
     printf("ok: %u files, program %.16s, files %.16s%s\n", b.n_files, b.seal.program_sum, b.seal.files_sum,
-           w->public_key ? ", signed by this key" : b.seal.signature[0] ? ", signed" : "");
+           w->public_key         ? ", signed by this key"
+           : b.seal.signature[0] ? ", signed"
+                                 : "");
   }
   mp_bundle_close(&b);
   return code;
@@ -157,7 +163,7 @@ static int read_conf(struct words *w) {
 static int make(struct words *w) {
   struct mp_make *m = &w->make;
   if (!w->app || !m->out) return mp_usage("bundle: which app, and where to? moonpool bundle APP -o FILE");
-  if (!m->program) m->program = MP_BUNDLE_SELF;
+  if (!m->program) m->program = mp_self_path();
   m->gather.root = w->app;
   int code = w->key_file ? read_key(w) : 0;
   if (code == 0) code = read_conf(w);
@@ -165,7 +171,8 @@ static int make(struct words *w) {
   int err = mp_make_run(m);
   explicit_bzero(w->key, sizeof w->key);
   if (err < 0) fprintf(stderr, "moonpool: no bundle: %s\n", m->why);
-  if (err < 0) return err == -EBADMSG || err == -ENOENT ? MP_EXIT_APP : err == -EINVAL ? MP_EXIT_USAGE : MP_EXIT_INTERNAL;
+  if (err < 0)
+    return err == -EBADMSG || err == -ENOENT ? MP_EXIT_APP : err == -EINVAL ? MP_EXIT_USAGE : MP_EXIT_INTERNAL;
   printf("%s: %u files, %llu bytes\n", m->out, m->gather.n_names,
          (unsigned long long)(m->seal.program + m->seal.files + MP_SEAL_SIZE));
   if (m->secret) printf("public key: %s\n", m->public_key);

@@ -1,5 +1,6 @@
 #include "cli/settings.h"
 #include "base/err.h"
+#include "base/self.h"
 #include "cli/conf.h"
 #include "http/forwarded.h"
 #include <errno.h>
@@ -174,7 +175,7 @@ static const struct mp_child_ops helper_ops = {.on_settled = on_settled, .on_clo
 static int start_helper(struct mp_settings *s, struct mp_loop *loop) {
   char *argv[] = {"moonpool", "config", s->file_is_bundled ? "--bundled" : s->file, NULL};
   struct mp_child_spec spec = {.exec = {.argv = argv,
-                                        .program = "/proc/self/exe",
+                                        .program = mp_self_path(),
                                         .envp = s->envp,
                                         .stdio = {-1, -1, -1},
                                         .own_group = true,
@@ -212,7 +213,10 @@ static int gather(struct mp_settings *s) {
   if (err == 0 && s->bundle) err = take_bundle(s);
   if (err < 0) return err;
   struct mp_config *c = &s->options.config; /* what workers use, who run in another folder */
-  return make_absolute(s, &c->app) && make_absolute(s, &c->lua_dir) && make_absolute(s, &c->chdir) && make_absolute(s, &c->override) ? 0 : -ENOMEM;
+  return make_absolute(s, &c->app) && make_absolute(s, &c->lua_dir) && make_absolute(s, &c->chdir) &&
+                 make_absolute(s, &c->override)
+             ? 0
+             : -ENOMEM;
 }
 
 int mp_settings_read(struct mp_settings *s, struct mp_loop *loop) {

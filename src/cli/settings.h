@@ -17,7 +17,7 @@ struct mp_settings {
   char *const *argv;                      /* borrowed: the words behind the verb */
   char *const *envp;                      /* borrowed */
   const struct mp_inheritance *inherited; /* borrowed; NULL: nothing */
-  const struct mp_bundle *bundle; /* borrowed: it has the app; NULL: the words name one */
+  const struct mp_bundle *bundle;         /* borrowed: it has the app; NULL: the words name one */
   char *here; /* owned: the folder where relative names begin, whatever the process does later */
   struct mp_options options;
   struct mp_child helper;

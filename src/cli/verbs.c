@@ -282,8 +282,9 @@ static bool answer_for(const struct mp_bundle *b, int argc, char **argv) {
     bool help = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
     if (!help && strcmp(argv[i], "--version") != 0 && strcmp(argv[i], "-v") != 0) continue;
     if (help) mp_show_bundle_help(name);
-    if (!help) printf("%s%s%s, moonpool %s (%s)\n", name, b->seal.version[0] ? " " : "", b->seal.version,
-                      MOONPOOL_VERSION, mp_conf_language());
+    if (!help)
+      printf("%s%s%s, moonpool %s (%s)\n", name, b->seal.version[0] ? " " : "", b->seal.version, MOONPOOL_VERSION,
+             mp_conf_language());
     return true;
   }
   return false;
@@ -301,7 +302,8 @@ int mp_verb_serve(int argc, char **argv) {
     code = mp_bundle_complain(why, is);
   } else if (is > 0 && answer_for(&serving.bundle, argc, argv)) {
     code = MP_EXIT_WELL;
-  } else if (read_settings(&serving.settings, &serving.inherited, is ? &serving.bundle : NULL, argc, argv, &code) == 0) {
+  } else if (read_settings(&serving.settings, &serving.inherited, is ? &serving.bundle : NULL, argc, argv, &code) ==
+             0) {
     code = serve(&serving);
     forget_values(&serving);
     mp_settings_free(&serving.settings);

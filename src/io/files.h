@@ -35,7 +35,7 @@ struct mp_asset {
 };
 
 struct mp_files {
-  struct mp_loop *loop; /* borrowed */
+  struct mp_loop *loop;           /* borrowed */
   const struct mp_bundle *bundle; /* borrowed: its files come before the disk's; NULL: none */
   struct mp_asset *buckets[MP_FILES_BUCKETS];
   struct mp_list used; /* what is kept, each by one reference */
