@@ -1,4 +1,4 @@
--- What bench/instructions asks for: one route a scenario.
+-- What the programs in this folder ask for: one route a scenario.
 local moonpool = require "moonpool"
 local app = moonpool.app()
 

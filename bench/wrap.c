@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <valgrind/callgrind.h>
 
 enum { MOST_ARGUMENTS = 256 };
@@ -45,6 +46,14 @@ static long start_worker(char *const *argv, char *const *envp) {
     wrapped[n++] = argv[i];
   }
   return real(SYS_execve, valgrind, wrapped, envp);
+}
+
+/* Lua seeds its hashes with it: with the same seed the same keys collide, and figures can be compared. */
+time_t time(time_t *at) {
+  struct timespec now = {.tv_sec = 1000000000};
+  if (!RUNNING_ON_VALGRIND) clock_gettime(CLOCK_REALTIME, &now);
+  if (at) *at = now.tv_sec;
+  return now.tv_sec;
 }
 
 /* Six arguments are passed on whatever the call takes; those not given are what the registers happened to hold. */

@@ -13,11 +13,12 @@ struct role {
 };
 
 static const struct role roles[] = {
-    {"serve", mp_verb_serve},       {"check", mp_verb_check}, {"version", mp_verb_version},
-    {"--version", mp_verb_version}, {"help", mp_verb_help},   {"--help", mp_verb_help},
-    {"-h", mp_verb_help},           {"-v", mp_verb_version},  {"worker", mp_role_worker},
-    {"config", mp_role_config},     {"ctl", mp_verb_ctl},     {"report", mp_role_report},
-    {"bundle", mp_verb_bundle},
+    {"serve", mp_verb_serve},       {"check", mp_verb_check},   {"version", mp_verb_version},
+    {"--version", mp_verb_version}, {"help", mp_verb_help},     {"--help", mp_verb_help},
+    {"-h", mp_verb_help},           {"-v", mp_verb_version},    {"worker", mp_role_worker},
+    {"config", mp_role_config},     {"ctl", mp_verb_ctl},       {"report", mp_role_report},
+    {"dev", mp_verb_dev},           {"new", mp_verb_new},       {"test", mp_verb_test},
+    {"puppet", mp_role_puppet},     {"bundle", mp_verb_bundle},
 };
 
 static const struct role *role_of(const char *word) {
@@ -27,15 +28,17 @@ static const struct role *role_of(const char *word) {
 }
 
 static int run_verb(int argc, char **argv) {
-  if (argc < 2) return mp_usage("what is to be done? moonpool serve APP | check APP | ctl … | version | help");
+  if (argc < 2)
+    return mp_usage(
+        "what is to be done? moonpool new NAME | dev | serve APP | check APP | test | bundle | ctl … | version | help");
   const struct role *role = role_of(argv[1]);
   if (role) return role->run(argc - 2, argv + 2);
-  return mp_usage("unknown verb %.80s (serve, check, bundle, ctl, version, help)", argv[1]);
+  return mp_usage("unknown verb %.80s (new, dev, serve, check, test, bundle, ctl, version, help)", argv[1]);
 }
 
 /* The words that a bundle's own processes, and a new master, are started with. */
 static bool is_internal(const char *word) {
-  static const char *const words[] = {"worker", "config", "report", "serve"};
+  static const char *const words[] = {"worker", "config", "report", "puppet", "serve"};
   for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
     if (strcmp(word, words[i]) == 0) return true;
   return false;

@@ -2,7 +2,9 @@
 -- told in dispatch.lua; here they are taken in, and checked at the door.
 
 local core = require "moonpool.core"
+local group = require "moonpool.group"
 local router = require "moonpool.router"
+local template = require "moonpool.template"
 
 local M = {}
 local methods = {}
@@ -31,6 +33,7 @@ function M.new()
     _hooks = { start = {}, stop = {}, error = {} },
     _parents = {},       -- the apps that this one is mounted in
     _error_page = nil,
+    _templates = nil,
     _changed = nil,      -- called when something is added: dispatch has to look again
   }, metatable)
 end
@@ -180,6 +183,12 @@ function methods.use(app, prefix, fn)
   return app
 end
 
+--- app:group(prefix[, middleware…], function(group)): routes with a prefix and middleware of their own.
+function methods.group(app, ...)
+  check_app(app, "group", 2)
+  return group.open(app, ...)
+end
+
 local function is_below(app, wanted)
   for _, mount in ipairs(app._mounts) do
     if mount.app and (mount.app == wanted or is_below(mount.app, wanted)) then
@@ -234,6 +243,9 @@ function methods.static(app, prefix, folder, options)
   check_string(prefix, "app:static: the prefix", 2)
   local what = ("app:static(%q)"):format(prefix)
   check_string(folder, what .. ": the folder", 2)
+  if core.app_folder and folder:sub(1, 1) ~= "/" then
+    folder = core.app_folder .. folder -- inside a program, whose own folder may be any
+  end
   if options ~= nil and type(options) ~= "table" then
     error(("%s: options must be a table, got %s"):format(what, type(options)), 2)
   elseif folder:find("\0", 1, true) or not is_folder(folder) then
@@ -250,6 +262,20 @@ function methods.static(app, prefix, folder, options)
   if not ok then
     error(("%s: %s"):format(what, why), 2)
   end
+  changed(app)
+  return app
+end
+
+--- app:templates(folder[, { reload, globals }]): what res:render takes, here and in apps mounted here that name none.
+---@param folder string
+---@param options { reload?: boolean, globals?: table }?
+function methods.templates(app, folder, options)
+  check_app(app, "templates", 2)
+  local set = template.new_set("app:templates", folder, options, 2)
+  if not is_folder(folder) then
+    error(("app:templates: %s is no folder"):format(folder), 2)
+  end
+  app._templates = set
   changed(app)
   return app
 end
@@ -366,18 +392,38 @@ local function query_of(route, params, what, level)
   return #parts > 0 and "?" .. table.concat(parts, "&") or ""
 end
 
---- The path of the route with that name; what `params` holds beyond its parameters becomes the query.
+local function merged(params, query, what)
+  if query == nil then
+    return params
+  elseif type(query) ~= "table" then
+    error(("%s: the query must be a table, got %s"):format(what, type(query)), 3)
+  end
+  local all = {}
+  for key, value in pairs(params) do
+    all[key] = value
+  end
+  for key, value in pairs(query) do
+    if all[key] ~= nil then
+      error(("%s: %s is in the params and in the query"):format(what, tostring(key)), 3)
+    end
+    all[key] = value
+  end
+  return all
+end
+
+--- The path of the route with that name; what `params` and `query` hold beyond its parameters becomes the query.
 ---@param name string
 ---@param params table<string, string|number>?
+---@param query table<string, string|number>?
 ---@return string
-function methods.url(app, name, params)
+function methods.url(app, name, params, query)
   check_app(app, "url", 2)
   check_string(name, "app:url: the name", 2)
   local what = ("app:url(%q)"):format(name)
   if params ~= nil and type(params) ~= "table" then
     error(("%s: params must be a table, got %s"):format(what, type(params)), 2)
   end
-  params = params or {}
+  params = merged(params or {}, query, what)
   local route, below = find_name(app, name)
   if not route then
     error(what .. ": no route has that name", 2)

@@ -29,6 +29,24 @@ function M.find(field, name)
   return nil
 end
 
+local MOST_OF_A_NAME = 8 -- who sends more of them has made them up
+
+--- The values of all cookies of that name, in the order in which they were sent, at most 8. A site can be given cookies
+--- by its neighbours (another path, a domain above), so that the first one need not be its own.
+---@param field string?
+---@param name string
+---@return string[]
+function M.all(field, name)
+  local values = {}
+  for pair in (field or ""):gmatch("[^;]+") do
+    local key, value = pair:match("^%s*([^=]-)%s*=%s*(.-)%s*$")
+    if key == name and #values < MOST_OF_A_NAME then
+      values[#values + 1] = decode(value)
+    end
+  end
+  return values
+end
+
 local function bad(level, format, ...)
   error("cookie: " .. format:format(...), level + 1)
 end

@@ -11,6 +11,7 @@ local core = require "moonpool.core"
 local app_module = require "moonpool.app"
 local errors = require "moonpool.errors"
 local router = require "moonpool.router"
+local template = require "moonpool.template"
 
 local M = {}
 
@@ -42,6 +43,16 @@ local function page_of(site)
   while site do
     if site.app._error_page then
       return site.app._error_page
+    end
+    site = site.parent
+  end
+end
+
+-- Likewise the templates.
+local function templates_of(site)
+  while site do
+    if site.app._templates then
+      return site.app._templates
     end
     site = site.parent
   end
@@ -92,6 +103,13 @@ local function covers(prefix, segments, from)
 end
 
 local function add_layers(steps, site, segments, from)
+  local templates = site.app._templates
+  if templates then
+    steps[#steps + 1] = function(_, res, next)
+      template.bind(res, templates)
+      next()
+    end
+  end
   for _, layer in ipairs(site.app._layers) do
     if covers(layer.prefix, segments, from) then
       steps[#steps + 1] = layer.fn
@@ -116,7 +134,8 @@ end
 
 ---- a whole dispatcher
 
-local function new_dispatcher(root_app)
+-- `maps`: where the core finds routes without a call into Lua.
+local function new_dispatcher(root_app, maps)
   local root                                         -- the site of root_app; nil: look at everything again
   local failed_in = {}                               -- a request's id → the mounted site that an error left
 
@@ -126,6 +145,10 @@ local function new_dispatcher(root_app)
   end
 
   local function answer(site, req, res, e)
+    local templates = templates_of(site)
+    if templates then
+      template.bind(res, templates)
+    end
     errors.answer(page_of(site), req, res, errors.describe(e), report)
   end
 
@@ -193,6 +216,9 @@ local function new_dispatcher(root_app)
     end
     local not_there = refusal(site, lookup)
     return function(req, res)
+      if core.dev and require("moonpool.dev").serve_page(req, res, folder.root, skip, folder.index) then
+        return
+      end
       local status, headers = core.serve(res, folder.root, skip, folder.index, folder.max_age, folder.dotfiles)
       if status == 404 and folder.fallback then
         status, headers = core.serve(res, folder.root, folder.fallback, false, folder.max_age)
@@ -247,14 +273,22 @@ local function new_dispatcher(root_app)
     end
   end
 
+  -- Other methods of its path may lead to another route, or to none: those are looked for when they come.
+  local function methods_of(route)
+    if route.method == router.ANY then
+      return router.METHODS
+    end
+    return route.method == "GET" and { "GET", "HEAD" } or { route.method }
+  end
+
   local function fill_static(site)
     for _, route in ipairs(site.app._router.routes) do
       local literal = router.literal_path(route)
       local path = literal and not site.base:find("%", 1, true) and site.base .. literal
-      for _, method in ipairs(path and router.METHODS or {}) do
+      for _, method in ipairs(path and methods_of(route) or {}) do
         local run, params, found = resolve(method, router.split_path(path))
         if found and not params then
-          core.add_route(method, path, run)
+          maps.add_route(method, path, run)
         end
       end
     end
@@ -276,7 +310,7 @@ local function new_dispatcher(root_app)
       for i, text in ipairs(mount.segments) do
         way[i] = { kind = "literal", text = text }
       end
-      core.add_mount(way)
+      maps.add_mount(way)
     end
     for _, route in ipairs(root_app._router.routes) do
       local run = root.chains[route]
@@ -287,7 +321,7 @@ local function new_dispatcher(root_app)
         run = chain(steps)
         root.chains[route] = run
       end
-      core.add_pattern(route.method, route.segments, route.names, run)
+      maps.add_pattern(route.method, route.segments, route.names, run)
     end
   end
 
@@ -298,18 +332,20 @@ local function new_dispatcher(root_app)
   function root_app._changed()
     root = nil
     remembered, n_remembered = {}, 0
-    core.clear_routes()
+    maps.clear_routes()
   end
 
   local function look()
     root = new_site(root_app, nil, "")
-    fill_static(root)
-    fill_tree()
+    if not core.dev then -- there every request passes by `handle`
+      fill_static(root)
+      fill_tree()
+    end
   end
 
   local function remember(path, run)
     if n_remembered < MOST_REMEMBERED and #path <= LONGEST_REMEMBERED and not remembered[path] then
-      core.add_route("GET", path, run)
+      maps.add_route("GET", path, run)
       remembered[path] = true
       n_remembered = n_remembered + 1
     end
@@ -364,7 +400,7 @@ local function new_dispatcher(root_app)
       core.set_params(req, params)
     end
     run(req, res)
-    if of_folder and root and method == "GET" and res:status() == 200 then
+    if of_folder and root and not core.dev and method == "GET" and res:status() == 200 then
       remember(path, run)
     end
   end
@@ -455,10 +491,12 @@ local function plain(target, fail)
 end
 
 --- An app (or a plain handler) as boot hands it to the core: handle, fail, hooks.
+--- `maps`: those of the site it is for; those of the worker when none are given.
 ---@param target table|function
-function M.build(target)
+---@param maps table?
+function M.build(target, maps)
   local app = app_module.is_app(target) and target or app_module.new()
-  local handle, fail = new_dispatcher(app)
+  local handle, fail = new_dispatcher(app, maps or core)
   if app ~= target then
     handle = plain(target, fail)
   end

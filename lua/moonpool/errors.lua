@@ -1,6 +1,8 @@
 -- Error answers: what was raised → what the client is told.
 
+local accept_of = require "moonpool.accept"
 local core = require "moonpool.core"
+local vary = require "moonpool.vary"
 
 local M = {}
 
@@ -53,31 +55,13 @@ function M.describe(err)
   return e
 end
 
--- How much a media type is wanted: its quality, and 2 where it is named, 1 where "type/*" covers it, 0 for "*/*".
-local function wanted(accept, type_name)
-  local quality, exact = 0, -1
-  local group = type_name:match("^[^/]+") .. "/*"
-  for range, rest in accept:lower():gmatch("([^%s,;]+)([^,]*)") do
-    local rank = range == type_name and 2 or range == group and 1 or range == "*/*" and 0 or -1
-    if rank > exact then
-      quality, exact = tonumber(rest:match(";%s*q%s*=%s*([%d.]+)")) or 1, rank
-    end
-  end
-  return quality, exact
-end
+local HTML, JSON, PROBLEM = "text/html", "application/json", "application/problem+json"
+local KINDS = { HTML, JSON, PROBLEM } -- where a client likes several as well, the first
 
 --- Does an Accept field ask for JSON rather than for a page?
 ---@param accept string?
 function M.prefers_json(accept)
-  if not accept then
-    return false
-  end
-  local json, json_exact = wanted(accept, "application/json")
-  local html, html_exact = wanted(accept, "text/html")
-  if json ~= html then
-    return json > html
-  end
-  return json > 0 and json_exact > html_exact
+  return accept_of.best(accept, KINDS) ~= HTML
 end
 
 local PAGE = [[
@@ -90,16 +74,48 @@ local PAGE = [[
 <h1>%s</h1>
 ]]
 
-local function default_page(req, res, e)
-  if M.prefers_json(req.headers["Accept"]) then
-    return res:json { status = e.status, message = e.message }
+-- RFC 9457. What it says beyond the standard's names is the list of a 422.
+local function problem(e)
+  return {
+    type = type(e.type) == "string" and e.type or "about:blank",
+    title = type(e.title) == "string" and e.title or M.reason(e.status),
+    status = e.status,
+    detail = e.message ~= M.reason(e.status) and e.message or nil,
+    instance = type(e.instance) == "string" and e.instance or nil,
+    errors = type(e.errors) == "table" and e.errors or nil,
+  }
+end
+
+local function list_of(problems)
+  local lines = {}
+  for i, each in ipairs(type(problems) == "table" and problems or {}) do
+    if type(each) == "table" then
+      local field, message = tostring(each.field or ""), tostring(each.message or "")
+      lines[i] = ("<li>%s %s\n"):format(core.escape(field), core.escape(message))
+    end
   end
+  return #lines > 0 and "<ul>\n" .. table.concat(lines) .. "</ul>\n" or ""
+end
+
+local function html_page(res, e)
   local title = core.escape(("%d %s"):format(e.status, M.reason(e.status)))
   local page = PAGE:format(title, title)
   if e.message ~= M.reason(e.status) then
     page = page .. "<p>" .. core.escape(e.message) .. "</p>\n"
   end
-  res:html(page)
+  res:html(page .. list_of(e.errors))
+end
+
+local function default_page(req, res, e)
+  local kind = accept_of.best(req.headers["Accept"], KINDS)
+  vary.add(res, "Accept")
+  if kind == PROBLEM then
+    res:header("Content-Type", PROBLEM):json(problem(e))
+  elseif kind == JSON then
+    res:json { status = e.status, message = e.message, errors = type(e.errors) == "table" and e.errors or nil }
+  else
+    html_page(res, e)
+  end
 end
 
 local function set_head(res, e)

@@ -2,8 +2,11 @@
 
 local core = require "moonpool.core"
 local cookie = require "moonpool.cookie"
+local cookies = require "moonpool.cookies"
 local form = require "moonpool.form"
 local sse = require "moonpool.sse"
+local template = require "moonpool.template"
+local validate = require "moonpool.validate"
 
 local request, response = core.request, core.response
 
@@ -13,6 +16,7 @@ request.form = form.form
 request.form_list = form.form_list
 request.parts = form.parts
 request.save = form.save
+response.render = template.respond
 response.sse = sse.open
 
 --- req:cookie(name): its value, or nil.
@@ -28,6 +32,39 @@ end
 --- res:cookie(name, value[, { path, http_only, same_site, secure, max_age, domain }])
 function response.cookie(res, name, value, options)
   return res:add_header("Set-Cookie", cookie.format(name, value, options, 2))
+end
+
+local function check_name(name, what)
+  if type(name) ~= "string" then
+    error(what .. ": the name must be a string, got " .. type(name), 3)
+  end
+end
+
+--- req:signed_cookie(name[, { keys }]): the value that res:signed_cookie was given, or nil.
+function request.signed_cookie(req, name, options)
+  check_name(name, "signed_cookie")
+  return cookies.first(req.headers["Cookie"], name, cookies.verify, options)
+end
+
+--- req:encrypted_cookie(name[, { keys }]): likewise.
+function request.encrypted_cookie(req, name, options)
+  check_name(name, "encrypted_cookie")
+  return cookies.first(req.headers["Cookie"], name, cookies.open, options)
+end
+
+--- res:signed_cookie(name, value[, options of res:cookie, and keys]): with max_age it is worth nothing after that.
+function response.signed_cookie(res, name, value, options)
+  return res:add_header("Set-Cookie", cookies.field(cookies.sign, name, value, options, 2))
+end
+
+--- res:encrypted_cookie(name, value[, options]): likewise, and the client cannot read it.
+function response.encrypted_cookie(res, name, value, options)
+  return res:add_header("Set-Cookie", cookies.field(cookies.seal, name, value, options, 2))
+end
+
+--- req:validate(schema[, source]): the values that it describes; raises 422 where they are not so.
+function request.validate(req, schema, source)
+  return (validate.request(req, schema, source))
 end
 
 -- What a URI cannot hold as it is (RFC 3986), escaped; the escapes that are there stay.

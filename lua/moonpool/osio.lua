@@ -103,7 +103,7 @@ local function new_io(stock, standard_output)
   end
 
   io.popen = popen
-  io.stdout = standard_output
+  io.stdout = standard_output or stock.stdout
   return io
 end
 
@@ -120,16 +120,21 @@ end
 --- Puts the worker's versions into the tables given (the globals io and os). Returns print, and the handle that the
 --- standard output now is.
 function M.install(io_table, os_table)
+  local standard_output = stdout.new()
+  M.install_processes(io_table, os_table, standard_output)
+  return new_print(standard_output), standard_output
+end
+
+--- The same without the log: what is written goes where Lua's own print writes, unless `standard_output` is given.
+function M.install_processes(io_table, os_table, standard_output)
   local stock = {}
   for name, value in pairs(io_table) do
     stock[name] = value
   end
-  local standard_output = stdout.new()
   for name, value in pairs(new_io(stock, standard_output)) do
     io_table[name] = value
   end
   os_table.execute, os_table.exit = execute, exit
-  return new_print(standard_output), standard_output
 end
 
 return M

@@ -5,6 +5,7 @@
 -- now is `loading`; an entry leaves it when its body ends, however it ends.
 
 local core = require "moonpool.core"
+local substitutes = require "moonpool.substitutes"
 
 local M = {}
 
@@ -163,6 +164,7 @@ function M.body(...)
     entry = in_the_way(name, me)
   end
   local loader, data = find_loader(name)
+  substitutes.note(name)
   local value, extra = run_body(name, loader, data, enter(name, me))
   return value, extra
 end

@@ -1,6 +1,7 @@
 -- Server-sent events: a stream of messages that a browser's EventSource reads (WHATWG HTML, 9.2).
 
 local core = require "moonpool.core"
+local read_options = require("moonpool.options").read
 
 local M = {}
 local methods = {}
@@ -70,27 +71,56 @@ function M.format(data, options, level)
   return table.concat(parts) .. "\n"
 end
 
+-- A stream that waits for its client is not silent: the keep-alive leaves it alone.
+local function write(events, text)
+  events._writing = events._writing + 1
+  local _ <close> = setmetatable({}, { __close = function() events._writing = events._writing - 1 end })
+  events._wrote = core.now()
+  return events._response:write(text)
+end
+
 --- events:send(data[, { event, id, retry }]): as res:write, which it uses.
 function methods.send(events, data, options)
-  local message = M.format(data, options, 2)
-  return events._response:write(message)
+  return write(events, M.format(data, options, 2))
 end
 
 --- events:comment([text]): a line that the browser ignores; keeps proxies from closing a silent stream.
 function methods.comment(events, text)
   local line = field("", text or "", 2)
-  return events._response:write(line .. "\n")
+  return write(events, line .. "\n")
 end
 
---- res:sse(): sets the head of an event stream, and sends it at once, so that the browser knows it is connected.
-function M.open(res)
+-- A timer of the worker and not a task of the request: a handler that has returned must not be held open by it. It ends
+-- at its first comment that finds the answer over.
+local function keep_alive(events, seconds)
+  local timer
+  timer = core.every(seconds, function()
+    if events._writing > 0 or core.now() - events._wrote < seconds / 2 then
+      return
+    end
+    if not pcall(write, events, ":\n\n") then
+      timer:cancel()
+    end
+  end)
+end
+
+--- res:sse([{ keep_alive, retry }]): sets the head of an event stream, and sends it at once, so that the browser knows
+--- it is connected. keep_alive: seconds after which a silent stream gets a comment; retry: seconds, as of send.
+---@param options { keep_alive?: number, retry?: number }?
+function M.open(res, options)
+  options = read_options("sse", options, { keep_alive = "seconds", retry = "number" }, nil, 2)
+  local first = options.retry and retry_field(options.retry, 2) .. "\n" or ":\n\n"
   res:header("Content-Type", "text/event-stream; charset=utf-8")
   if not res:header("Cache-Control") then
     res:header("Cache-Control", "no-cache")
   end
   res:header("X-Accel-Buffering", "no") -- nginx as a proxy would hold small messages back
-  res:write(":\n\n")
-  return setmetatable({ _response = res }, metatable)
+  local events = setmetatable({ _response = res, _writing = 0, _wrote = 0 }, metatable)
+  write(events, first)
+  if options.keep_alive then
+    keep_alive(events, options.keep_alive)
+  end
+  return events
 end
 
 return M

@@ -17,6 +17,8 @@ app:get("/out", function(_, res) res:text(tostring(moonpool.read_file "data/../.
 app:get("/thread", function(_, res) res:text(moonpool.offload("util.say"):wait()) end)
 app:get("/settings", function(_, res) res:text(moonpool.settings.colour) end)
 app:get("/child", function(_, res) res:text(moonpool.run { "pwd" }.stdout) end)
+app:get("/page", function(_, res) res:render("page", { who = "me" }) end)
+app:templates("views")
 app:static("/files", "public")
 return app
 ]]
@@ -33,6 +35,7 @@ local files = {
   ["public/a.txt.gz"] = "packed beforehand",
   ["public/big.bin"] = big,
   ["public/sub/index.html"] = "index",
+  ["views/page.html"] = "<p><%= who %></p>",
   [".hidden"] = "no",
   ["moonpool.conf.lua"] = 'workers = 1\napp = { colour = "blue" }\nbundle = { name = "device-ui", version = "1.2" }',
 }
@@ -120,6 +123,7 @@ describe("a bundle", function()
       says(s, "/out", "nil")
       says(s, "/thread", "said")
       says(s, "/settings", "blue")
+      says(s, "/page", "<p>me</p>")
       says(s, "/files/big.bin", big)
       says(s, "/files/sub/", "index")
       assert.are.equal(301, s:get("/files/sub").status)
@@ -205,6 +209,8 @@ describe("a bundle", function()
     says(s, "/read", "a note")
     write(over, "data/note.txt", "another")
     says(s, "/read", "another")
+    write(over, "views/page.html", "<b><%= who %></b>")
+    says(s, "/page", "<b>me</b>")
     os.remove(over .. "/public/a.txt")
     says(s, "/files/a.txt", "aaaa")
   end)

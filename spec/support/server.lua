@@ -90,7 +90,7 @@ local function arguments(s, options)
   local binary = options.binary or M.binary
   if options.argv then return { binary, table.unpack(options.argv) } end
   local argv = table.move(options.wrapper or {}, 1, #(options.wrapper or {}), 1, {})
-  for _, arg in ipairs { binary, "serve", s.app } do argv[#argv + 1] = arg end
+  for _, arg in ipairs { binary, options.verb or "serve", s.app } do argv[#argv + 1] = arg end
   if not options.bare then
     for _, arg in ipairs { "--listen", options.listen or "127.0.0.1:0", "--workers", tostring(s.size) } do
       argv[#argv + 1] = arg
@@ -119,7 +119,7 @@ end
 -- options: app (path of a file or folder, among `files` or not; or Lua text), workers (1), args, env, files, nofile, cwd,
 -- fds (become 3, 4, …), lacks (what the kernel does not know for it: names of support/oldkernel.h), binary,
 -- wrapper (words in front of it), open (its folder may be read by everybody);
--- bare: addresses and workers are not given as flags, `workers` says how many there will be.
+-- verb (serve), bare: addresses and workers are not given as flags, `workers` says how many there will be.
 function M.start(options)
   local s = M.launch(options)
   local ok, err = pcall(s.wait_ready, s)
@@ -218,11 +218,16 @@ function Server:post(path, body, options)
   return client.request(self.port, "POST", path, options)
 end
 
+local spared = function() return false end
+
+-- What `test(pid)` is true of runs beside the servers and is no stranger: a browser. nil: nothing does.
+function M.spare(test) spared = test or function() return false end end
+
 -- What came to us because its parent died. The dead are reaped; the living are returned.
 function M.strangers()
   local living = {}
   for _, stat in ipairs(proc.all()) do
-    if stat.ppid == host.pid() and not running[stat.pid] then
+    if stat.ppid == host.pid() and not running[stat.pid] and not spared(stat.pid) then
       if stat.state == "Z" then host.wait(stat.pid) else living[#living + 1] = stat.pid end
     end
   end

@@ -73,6 +73,7 @@ static int p_report(lua_State *L) {
   lua_getiuservalue(L, -1, MP_PROCESS_SPAWNED_AT);
   struct mp_error_facts facts = {.kind = "process",
                                  .spawned_at = lua_tostring(L, -1),
+                                 .realm = p->realm,
                                  .call = p->call && p->call->gen == p->gen ? p->call : NULL,
                                  .told = true};
   lua_pushstring(L, sentence);

@@ -7,9 +7,8 @@
 #include "api/memory.h"
 #include "api/open.h"
 #include "api/places.h"
+#include "api/realm.h"
 #include "api/report.h"
-#include "api/routes.h"
-#include "api/tree.h"
 #include "base/view.h"
 #include "sched/state.h"
 
@@ -24,24 +23,19 @@ struct mp_api {
   struct mp_view *view;     /* borrowed: where things are counted */
   struct mp_view *own_view; /* owned: that is this one, when nobody else looks; else NULL */
   lua_State *L;             /* owned */
-  struct mp_server *server; /* borrowed; NULL before the first request */
   uint64_t started_ms;      /* of the loop's clock */
   struct mp_sched sched;
-  struct mp_scope scope;      /* the worker's own (life.c) */
-  struct mp_scope begun;      /* in the background, by requests */
+  struct mp_realm realm;      /* the worker's own app (life.c) */
   struct mp_call *free_calls; /* owned */
   struct mp_list calls;       /* whose scope is not over */
   unsigned n_calls;
   uint64_t n_requests;
-  uint64_t most_body;                  /* the largest that any route takes, where it says so itself */
-  uint64_t n_errors[MP_ERROR_KINDS];   /* that nobody took, by kind */
-  int get_ref;                         /* the string "GET" */
-  int handle_ref, fail_ref, hooks_ref; /* registry references, LUA_NOREF before load */
+  uint64_t most_body;                /* the largest that any route takes, where it says so itself */
+  uint64_t n_errors[MP_ERROR_KINDS]; /* that nobody took, by kind */
+  int get_ref;                       /* the string "GET" */
   int request_meta, response_meta, headers_meta;
-  int kept_ref;     /* what is kept for requests: a list with MP_KEPT_KEYS places for each slot */
-  uint32_t n_slots; /* of requests, ever made */
-  struct mp_routes routes;
-  struct mp_tree tree;
+  int kept_ref;                /* what is kept for requests: a list with MP_KEPT_KEYS places for each slot */
+  uint32_t n_slots;            /* of requests, ever made */
   struct mp_buf scratch;       /* owned: JSON and bodies on their way */
   struct mp_heritage heritage; /* what processes find in their environment */
   struct mp_places places;     /* what they wait for before they are started */
@@ -53,6 +47,7 @@ struct mp_api {
   char id_prefix[17];          /* random, one a worker */
   struct mp_list crews;        /* threads with Lua states of their own: that of offload, and a service each */
   struct mp_crew *offload;     /* borrowed from crews; NULL before the first offload */
+  struct mp_list connections;  /* to SQLite databases */
   struct mp_topics *topics;    /* owned; NULL before anything was published or subscribed to */
   struct mp_soon quiet;        /* after mp_api_stop: all that was cancelled has ended */
   bool stopped, stopping, closing;
@@ -64,6 +59,7 @@ struct mp_api {
 /* One request on the Lua side. Slots are never given back, so that a userdata of an ended one finds a newer `gen`. */
 struct mp_call {
   struct mp_api *api;     /* borrowed */
+  struct mp_realm *realm; /* borrowed: outlives the request */
   struct mp_exchange *ex; /* borrowed until mp_exchange_finish; NULL afterwards */
   struct mp_scope scope;
   struct mp_list node;  /* of api->calls */
@@ -160,7 +156,6 @@ void mp_logging_open(lua_State *L, struct mp_log *log);
 void mp_native_open(lua_State *L);
 void mp_offload_open(lua_State *L);
 void mp_service_open(lua_State *L);
-void mp_match_open(lua_State *L);
 void mp_scopes_open(lua_State *L);
 void mp_timers_open(lua_State *L);
 void mp_files_open(lua_State *L);
@@ -172,7 +167,7 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
 void mp_searcher_open(lua_State *L, const struct mp_api_setup *setup);
 
 /* crew.c: the threads end; what does not come back is left behind. */
-void mp_crews_close(struct mp_api *api);
+bool mp_crews_close(struct mp_api *api); /* false: one was left behind */
 
 /* tasks.c: moonpool.now, moonpool.time: also of threads. */
 int mp_l_now(lua_State *L);

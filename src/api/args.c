@@ -267,7 +267,8 @@ static int l_args_gc(lua_State *L) {
 
 static struct mp_args *new_args(lua_State *L, const char *what, bool collects) {
   struct mp_args *args = lua_newuserdatauv(L, sizeof *args, 1);
-  *args = (struct mp_args){.api = mp_api_of(L), .what = what, .opened = {-1, -1, -1}, .queue_timeout_s = -1};
+  *args = (struct mp_args){
+      .api = mp_api_of(L), .what = what, .opened = {-1, -1, -1}, .puppet_fd = -1, .queue_timeout_s = -1};
   mp_entrant_init(&args->entrant);
   args->stdio[1] = args->stdio[2] = collects ? MP_STDIO_COLLECT : MP_STDIO_LOG;
   args->spec.grace_ms = 2000;
@@ -351,6 +352,8 @@ void mp_args_close_files(struct mp_args *args) {
     if (args->opened[i] >= 0) close(args->opened[i]);
     args->opened[i] = -1;
   }
+  if (args->puppet_fd >= 0) close(args->puppet_fd);
+  args->puppet_fd = -1;
 }
 
 int mp_args_push_failure(lua_State *L, const struct mp_args *args, int err, enum mp_exec_step step) {

@@ -30,6 +30,9 @@ struct mp_args {
   struct mp_exec_rlimit rlimits[MP_MAX_RLIMITS];
   double queue_timeout_s; /* negative: for ever */
   bool check, detach;
+  int puppet_fd;             /* owned: of a process that a test fakes, else -1 */
+  char puppet_text[12];      /* its number */
+  char *puppet_argv[4];      /* borrowed */
   struct mp_entrant entrant; /* its place among max_procs: given back unless a process has taken it over */
 };
 

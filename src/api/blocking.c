@@ -1,4 +1,5 @@
 #include "api/process.h"
+#include "api/trial.h"
 #include "base/err.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -148,6 +149,7 @@ static int l_blocking_run(lua_State *L) {
   enum mp_exec_step step = MP_EXEC_START;
   int theirs[3] = {-1, -1, -1}, which = 0;
   struct blocking b = {.fds = {-1, -1, -1}, .input = args->spec.input, .most = args->spec.max_output};
+  if (mp_puppet_ask(L, 1, args, true)) return 3;
   int err = mp_args_prepare(args, &which);
   if (err == 0) err = make_pipes(args, theirs, b.fds);
   if (err == 0) err = mp_exec(&args->spec.exec, &proc, &step);

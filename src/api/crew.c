@@ -43,6 +43,7 @@ int mp_crew_open(lua_State *L, struct mp_crew *crew, const char *name, unsigned 
                                    .name = name,
                                    .most = threads,
                                    .bound = MP_CREW_BOUND,
+                                   .no_signals = api->setup.guest && !api->setup.guest->interrupts,
                                    .leave = mp_lua_thread_close,
                                    .on_room = on_room,
                                    .on_closed = on_closed,
@@ -99,10 +100,11 @@ static void stop_job(struct mp_job *job) {
 }
 
 /* Jobs that did not come back stay, with all that their threads may still look at. */
-static void close_crew(struct mp_crew *crew) {
+static bool close_crew(struct mp_crew *crew) {
+  bool whole = true;
   MP_LIST_EACH(node, &crew->jobs) stop_job(MP_CONTAINER(node, struct mp_job, node));
   crew->on_done = NULL;
-  if (crew->threads) mp_threads_close(crew->threads, CLOSE_MS);
+  if (crew->threads) whole = mp_threads_close(crew->threads, CLOSE_MS);
   crew->retired = false; /* it is freed below, not by its last job */
   for (struct mp_list *node = crew->jobs.next, *next; node != &crew->jobs; node = next) {
     next = node->next;
@@ -112,11 +114,14 @@ static void close_crew(struct mp_crew *crew) {
   crew->threads = NULL;
   crew->retired = true;
   mp_crew_free_when_unused(crew);
+  return whole;
 }
 
-void mp_crews_close(struct mp_api *api) {
+bool mp_crews_close(struct mp_api *api) {
   struct mp_list *node;
-  while ((node = mp_list_pop(&api->crews))) close_crew(MP_CONTAINER(node, struct mp_crew, node));
+  bool whole = true;
+  while ((node = mp_list_pop(&api->crews))) whole &= close_crew(MP_CONTAINER(node, struct mp_crew, node));
+  return whole;
 }
 
 void mp_crews_stats(struct mp_api *api, struct mp_threads_facts *facts) {

@@ -6,7 +6,8 @@
 
 static void on_scope_over(struct mp_scope *scope);
 
-static struct mp_call *take_call(struct mp_api *api) {
+static struct mp_call *take_call(struct mp_realm *realm) {
+  struct mp_api *api = realm->api;
   struct mp_call *call = api->free_calls;
   if (call) {
     api->free_calls = call->next;
@@ -19,6 +20,7 @@ static struct mp_call *take_call(struct mp_api *api) {
     mp_list_init(&call->sinks);
   }
   call->gen++;
+  call->realm = realm;
   call->id = ++api->next_id;
   call->on_head_ref = LUA_NOREF;
   call->body_use = MP_BODY_UNUSED;
@@ -26,6 +28,7 @@ static struct mp_call *take_call(struct mp_api *api) {
   mp_scope_init(&call->scope, on_scope_over);
   mp_list_append(&api->calls, &call->node);
   api->n_calls++;
+  realm->n_calls++;
   return call;
 }
 
@@ -41,6 +44,8 @@ static void give_call_back(struct mp_call *call) {
   call->next = api->free_calls;
   api->free_calls = call;
   api->n_calls--;
+  struct mp_realm *realm = call->realm;
+  if (--realm->n_calls == 0 && realm->on_calls_over) realm->on_calls_over(realm);
   if (api->cycle_over) mp_collector_tune(api);
   mp_api_when_quiet(api);
 }
@@ -54,8 +59,9 @@ void mp_calls_free(struct mp_api *api) {
 }
 
 const struct mp_call *mp_call_of_scope(const struct mp_api *api, const struct mp_scope *scope) {
+  (void)api;
   while (scope->parent) scope = scope->parent;
-  return scope == &api->scope ? NULL : MP_CONTAINER(scope, struct mp_call, scope);
+  return scope->on_over == on_scope_over ? MP_CONTAINER(scope, struct mp_call, scope) : NULL;
 }
 
 const char *mp_call_line(const struct mp_call *call, char *out, unsigned size) {
@@ -187,7 +193,7 @@ static void make_unavailable(lua_State *L) {
 static int l_fail(lua_State *L) {
   struct mp_call *call = lua_touserdata(L, 1); /* stack: call error traceback fault */
   if (lua_tointeger(L, 4) != MP_FAULT_NONE) make_unavailable(L);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, call->api->fail_ref);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->realm->fail_ref);
   mp_call_push(L, call);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 3);
@@ -288,11 +294,11 @@ static int l_serve(lua_State *L) {
   struct mp_api *api = call->api;
   const struct mp_head *head = &call->ex->head;
   bool too_long = mp_exchange_is_too_long(call->ex);
-  if (!too_long && (mp_routes_push(L, &api->routes, head->method, head->path) || mp_match_push(L, call))) {
+  if (!too_long && (mp_routes_push(L, &call->realm->routes, head->method, head->path) || mp_match_push(L, call))) {
     mp_call_push(L, call);
     return mp_task_call(L, 2, 0);
   }
-  lua_rawgeti(L, LUA_REGISTRYINDEX, api->handle_ref);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->realm->handle_ref);
   mp_call_push(L, call);
   push_method(L, api, head->method);
   lua_pushlstring(L, head->path.at, head->path.len);
@@ -307,15 +313,16 @@ static void refuse_for_memory(struct mp_exchange *ex) {
 }
 
 static void on_request(struct mp_server *server, struct mp_exchange *ex) {
-  struct mp_api *api = server->ctx;
-  struct mp_call *call = take_call(api);
+  struct mp_realm *realm = server->ctx;
+  struct mp_api *api = realm->api;
+  struct mp_call *call = take_call(realm);
   struct mp_task *task = call ? mp_task_new(&api->sched, &call->scope) : NULL;
   if (!task) {
     if (call) give_call_back(call);
     refuse_for_memory(ex);
     return;
   }
-  api->server = server;
+  realm->server = server;
   call->ex = ex;
   ex->call = call;
   if (server->config.trust) take_given_id(call, server->config.trust);
@@ -352,13 +359,13 @@ static void on_gone(struct mp_exchange *ex) {
 }
 
 static bool takes_body(struct mp_server *server, uint64_t length) {
-  const struct mp_api *api = server->ctx;
-  return length <= api->most_body;
+  const struct mp_realm *realm = server->ctx;
+  return length <= realm->api->most_body;
 }
 
 static void on_drained(struct mp_server *server) {
-  struct mp_api *api = server->ctx;
-  api->setup.on_drained(api->setup.ctx);
+  struct mp_realm *realm = server->ctx;
+  realm->on_drained(realm);
 }
 
 const struct mp_server_ops mp_api_server_ops = {.on_request = on_request,

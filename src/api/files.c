@@ -5,7 +5,9 @@
 #include "base/err.h"
 #include "io/whole.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 /* One call that waits; on the heap, held by its task. */
 struct call {
@@ -113,7 +115,19 @@ static int l_write_file(lua_State *L) {
   return park(L, call, "write_file", after_write);
 }
 
+/* file_stamp(path): what changes when the file does; nil: it is not there. Blocks for as long as stat does. */
+static int l_file_stamp(lua_State *L) {
+  struct stat st;
+  char text[96];
+  if (stat(check_path(L), &st) < 0) return 0;
+  snprintf(text, sizeof text, "%lld.%09ld %lld %llu", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+           (long long)st.st_size, (unsigned long long)st.st_ino);
+  lua_pushstring(L, text);
+  return 1;
+}
+
 void mp_files_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"read_file", l_read_file}, {"write_file", l_write_file}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"read_file", l_read_file}, {"write_file", l_write_file}, {"file_stamp", l_file_stamp}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -30,7 +30,7 @@ static bool is_same(const struct mp_heritage *heritage, char *const *now) {
 }
 
 int mp_heritage_look(struct mp_heritage *heritage) {
-  static char *none[] = {NULL};
+  char *none[] = {NULL};
   char **now = environ ? environ : none;
   size_t n = 0, kept = 0;
   if (is_same(heritage, now)) return 0;

@@ -85,6 +85,11 @@ static bool beyond_limit(void *ctx, size_t used) {
 }
 
 void mp_api_limit_memory(struct mp_api *api) {
+  const struct mp_guest *guest = api->setup.guest;
+  if (guest && guest->allocate) {
+    api->memory.source = guest->allocate;
+    api->memory.source_ctx = guest->ctx;
+  }
   uint64_t limit = api->setup.config->max_memory;
   mp_memory_limit(&api->memory, limit < SIZE_MAX ? (size_t)limit : 0, beyond_limit, api);
 }

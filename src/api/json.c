@@ -10,12 +10,22 @@
 
 static const char marker_key; /* its address is the key in the registry */
 
+/* array.n: as a key of its own it would be one too many for an array. */
+static int l_array_index(lua_State *L) {
+  const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+  if (!key || strcmp(key, "n") != 0) return 0;
+  lua_pushinteger(L, (lua_Integer)lua_rawlen(L, 1));
+  return 1;
+}
+
 void mp_json_push_marker(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &marker_key) == LUA_TTABLE) return;
   lua_pop(L, 1);
-  lua_createtable(L, 0, 1);
+  lua_createtable(L, 0, 2);
   lua_pushliteral(L, "moonpool.json.array");
   lua_setfield(L, -2, "__name");
+  lua_pushcfunction(L, l_array_index);
+  lua_setfield(L, -2, "__index");
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &marker_key);
 }

@@ -3,14 +3,15 @@
 
 /* The app's start and stop, and what of it outlives its requests.
  *
- *   api->scope   the worker's own: what the app's body, on_start and timers have begun; ended when nothing else is left
- *   api->begun   what requests have begun in the background: a drain lets it finish, as it lets the requests finish
+ *   realm.scope   what the app's body, on_start and timers have begun; ended when nothing else is left
+ *   realm.begun   what requests have begun in the background: a drain lets it finish, as it lets the requests finish
  */
 
 static int l_call_hook(lua_State *L) {
   struct mp_api *api = lua_touserdata(L, 1);
   const char *name = lua_touserdata(L, 2);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, api->hooks_ref);
+  if (api->realm.hooks_ref == LUA_NOREF) return 0;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, api->realm.hooks_ref);
   if (lua_getfield(L, -1, name) != LUA_TFUNCTION) return 0;
   lua_callk(L, 0, 0, 0, mp_nothing_left);
   return 0;
@@ -18,7 +19,7 @@ static int l_call_hook(lua_State *L) {
 
 static bool run_hook(struct mp_api *api, const char *name,
                      void (*on_end)(struct mp_task *task, enum mp_outcome outcome, int n_values)) {
-  struct mp_task *task = mp_task_new(&api->sched, &api->scope);
+  struct mp_task *task = mp_task_new(&api->sched, &api->realm.scope);
   if (!task) return false;
   lua_pushcfunction(task->co, mp_task_body);
   lua_pushcfunction(task->co, l_call_hook);
@@ -60,7 +61,7 @@ void mp_api_start(struct mp_api *api) {
 
 unsigned mp_api_in_background(const struct mp_api *api) {
   unsigned n = 0;
-  MP_LIST_EACH(node, &api->begun.members) n++;
+  MP_LIST_EACH(node, &api->realm.begun.members) n++;
   return n;
 }
 
@@ -70,7 +71,7 @@ unsigned mp_api_busy(const struct mp_api *api) {
 
 /* Everything of the app has ended: nothing is left that could report an error later. */
 static void on_app_over(struct mp_scope *scope) {
-  struct mp_api *api = MP_CONTAINER(scope, struct mp_api, scope);
+  struct mp_api *api = MP_CONTAINER(scope, struct mp_api, realm.scope);
   mp_report_failed(scope);
   api->setup.on_stopped(api->setup.ctx);
 }
@@ -83,21 +84,21 @@ static void on_stop_end(struct mp_task *task, enum mp_outcome outcome, int n_val
     mp_api_report(api, task->co, 1, 2, &facts);
   }
   /* This task is still a member: the scope is over when it has left. */
-  api->scope.on_over = on_app_over;
-  api->scope.open = false;
+  api->realm.scope.on_over = on_app_over;
+  api->realm.scope.open = false;
 }
 
 /* All that was cancelled has ended: the app's on_stop may run, in a scope that is not cancelled. */
 static void run_on_stop(struct mp_soon *soon) {
   struct mp_api *api = MP_CONTAINER(soon, struct mp_api, quiet);
-  mp_report_failed(&api->scope);
-  mp_scope_init(&api->scope, NULL);
-  api->scope.at_once = true;
+  mp_report_failed(&api->realm.scope);
+  mp_scope_init(&api->realm.scope, NULL);
+  api->realm.scope.at_once = true;
   if (!run_hook(api, "on_stop", on_stop_end)) api->setup.on_stopped(api->setup.ctx);
 }
 
 static bool is_quiet(const struct mp_api *api) {
-  return api->n_calls == 0 && mp_list_empty(&api->begun.members) && mp_list_empty(&api->scope.members);
+  return api->n_calls == 0 && mp_list_empty(&api->realm.begun.members) && mp_list_empty(&api->realm.scope.members);
 }
 
 void mp_api_when_quiet(struct mp_api *api) {
@@ -107,11 +108,11 @@ void mp_api_when_quiet(struct mp_api *api) {
 }
 
 static void on_scope_quiet(struct mp_scope *scope) {
-  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, scope));
+  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, realm.scope));
 }
 
 static void on_begun_quiet(struct mp_scope *scope) {
-  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, begun));
+  mp_api_when_quiet(MP_CONTAINER(scope, struct mp_api, realm.begun));
 }
 
 static int p_tell_retiring(lua_State *L) {
@@ -137,28 +138,34 @@ void mp_api_stop(struct mp_api *api) {
   mp_api_retire(api);
   api->stopping = api->stopped = true;
   MP_LIST_EACH(node, &api->calls) mp_scope_cancel(&MP_CONTAINER(node, struct mp_call, node)->scope);
-  mp_scope_cancel(&api->begun);
-  mp_scope_cancel(&api->scope);
-  api->begun.on_over = on_begun_quiet;
-  api->scope.on_over = on_scope_quiet;
-  mp_scope_close(&api->begun);
-  mp_scope_close(&api->scope);
+  mp_scope_cancel(&api->realm.begun);
+  mp_scope_cancel(&api->realm.scope);
+  api->realm.begun.on_over = on_begun_quiet;
+  api->realm.scope.on_over = on_scope_quiet;
+  mp_scope_close(&api->realm.begun);
+  mp_scope_close(&api->realm.scope);
 }
 
 /* ---- scopes ---- */
 
+static void on_realm_drained(struct mp_realm *realm) {
+  realm->api->setup.on_drained(realm->api->setup.ctx);
+}
+
 void mp_life_init(struct mp_api *api) {
   mp_soon_init(&api->quiet, run_on_stop);
-  mp_scope_init(&api->scope, NULL);
-  mp_scope_init(&api->begun, NULL);
-  api->scope.at_once = api->begun.at_once = true;
-  api->begun.parent = &api->scope;
+  mp_realm_init(&api->realm, api);
+  api->realm.on_drained = on_realm_drained;
+}
+
+struct mp_realm *mp_api_realm(struct mp_api *api) {
+  return &api->realm;
 }
 
 struct mp_scope *mp_api_background(lua_State *L) {
-  struct mp_api *api = mp_api_of(L);
   struct mp_scope *here = mp_api_scope(L);
+  struct mp_realm *realm = mp_realm_of_scope(here);
   for (struct mp_scope *at = here; at; at = at->parent)
-    if (at == &api->begun) return at;
-  return mp_call_of_scope(api, here) ? &api->begun : &api->scope;
+    if (at == &realm->begun) return at;
+  return mp_call_of_scope(realm->api, here) ? &realm->begun : &realm->scope;
 }

@@ -17,11 +17,12 @@ struct mp_lua_thread {
   struct mp_log log;
   size_t used, most; /* bytes; most 0: no limit */
   int module_ref;    /* of a service: its table */
+  bool counts;       /* no signal comes: the hook is there from the start, and looks now and then */
   bool unwinding;    /* the job is over, its <close> variables run */
   bool failed;       /* the module could not be loaded: the reason is in the registry under the key `failed` */
 };
 
-enum { SLACK = 256 * 1024, MUCH = 16 * 1024 * 1024 };
+enum { SLACK = 256 * 1024, MUCH = 16 * 1024 * 1024, LOOK_AT = 10000 /* instructions */ };
 
 struct mp_lua_thread *mp_lua_thread_of(lua_State *L) {
   return mp_sched_of(L)->ctx;
@@ -111,6 +112,7 @@ static struct mp_lua_thread *open_thread(const struct mp_job *job, struct mp_buf
   struct mp_lua_thread *t = calloc(1, sizeof *t);
   if (!t) goto no_memory;
   t->log = crew->log;
+  t->counts = crew->api->setup.guest && !crew->api->setup.guest->interrupts;
   t->far = (struct mp_far){.api = crew->api, .threads = job->work.threads};
   t->module_ref = LUA_NOREF;
   t->L = lua_newstate(allocate, t);
@@ -160,6 +162,7 @@ static void keep_place(lua_State *L, struct mp_lua_thread *t, lua_Debug *ar) {
 static void on_stop(lua_State *L, lua_Debug *ar) {
   struct mp_lua_thread *t = mp_lua_thread_of(L);
   int stop = t->job ? atomic_load_explicit(&t->job->work.stop, memory_order_relaxed) : 0;
+  if (!stop && t->counts) return;
   if (!stop || (t->unwinding && stop < MP_STOP_INSISTED)) {
     lua_sethook(L, NULL, 0, 0);
     return;
@@ -336,6 +339,7 @@ static int resume(struct mp_lua_thread *t) {
   t->sched.running = co;
   atomic_store_explicit(&t->job->lua, t, memory_order_relaxed);
   atomic_signal_fence(memory_order_seq_cst);
+  if (t->counts) lua_sethook(co, on_stop, LUA_MASKCOUNT, LOOK_AT);
   if (was_stopped(t->job)) lua_sethook(co, on_stop, LUA_MASKCOUNT, 1);
   return lua_resume(co, NULL, 0, &n_results);
 }

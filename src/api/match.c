@@ -20,7 +20,7 @@ static void push_params(lua_State *L, const struct mp_tree_match *match) {
 bool mp_match_push(lua_State *L, struct mp_call *call) {
   const struct mp_head *head = &call->ex->head;
   struct mp_tree_match match;
-  if (!mp_tree_find(&call->api->tree, head->method, head->path, &match)) return false;
+  if (!mp_tree_find(&call->realm->tree, head->method, head->path, &match)) return false;
   if (match.n_values > 0) {
     push_params(L, &match);
     mp_call_keep(L, call, MP_KEPT_PARAMS);
@@ -47,8 +47,8 @@ static bool read_segments(lua_State *L, int arg, struct mp_tree_segment *segment
   return true;
 }
 
-/* core.add_pattern(method, segments, names, handler): the segments as router.lua reads them. */
-static int l_add_pattern(lua_State *L) {
+/* add_pattern(method, segments, names, handler): the segments as router.lua reads them. */
+int mp_l_add_pattern(lua_State *L) {
   struct mp_tree_segment segments[MOST_SEGMENTS];
   struct mp_slice method;
   struct mp_tree_route route;
@@ -60,32 +60,29 @@ static int l_add_pattern(lua_State *L) {
   lua_settop(L, 4);
   route.handler_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   route.names_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  if (mp_tree_add(&mp_api_of(L)->tree, method, segments, n, route) < 0) return luaL_error(L, "not enough memory");
+  if (mp_tree_add(&mp_realm_upvalue(L)->tree, method, segments, n, route) < 0)
+    return luaL_error(L, "not enough memory");
   return 0;
 }
 
-/* core.add_mount(segments) */
-static int l_add_mount(lua_State *L) {
+/* add_mount(segments) */
+int mp_l_add_mount(lua_State *L) {
   struct mp_tree_segment segments[MOST_SEGMENTS];
   unsigned n;
   if (!read_segments(L, 1, segments, &n)) return 0;
-  if (mp_tree_add_mount(&mp_api_of(L)->tree, segments, n) < 0) return luaL_error(L, "not enough memory");
+  if (mp_tree_add_mount(&mp_realm_upvalue(L)->tree, segments, n) < 0) return luaL_error(L, "not enough memory");
   return 0;
 }
 
-static void drop_route(void *ctx, struct mp_tree_route route) {
+void mp_match_drop(void *ctx, struct mp_tree_route route) {
   luaL_unref(ctx, LUA_REGISTRYINDEX, route.handler_ref);
   luaL_unref(ctx, LUA_REGISTRYINDEX, route.names_ref);
 }
 
-/* core.clear_routes(): both maps, because the app has changed. */
-static int l_clear_routes(lua_State *L) {
-  mp_tree_clear(&mp_api_of(L)->tree, drop_route, L);
-  return mp_l_clear_routes(L);
-}
-
-void mp_match_open(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"add_pattern", l_add_pattern}, {"add_mount", l_add_mount}, {"clear_routes", l_clear_routes}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+/* clear_routes(): both maps, because the app has changed. */
+int mp_l_clear_routes(lua_State *L) {
+  struct mp_realm *realm = mp_realm_upvalue(L);
+  mp_tree_clear(&realm->tree, mp_match_drop, L);
+  mp_routes_drop(&realm->routes, L);
+  return 0;
 }

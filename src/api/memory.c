@@ -15,11 +15,26 @@ static unsigned class_of(size_t size) {
   return (unsigned)((size - 1) / MP_MEMORY_STEP);
 }
 
+static size_t whole(unsigned class) {
+  return (class + 1) * (size_t)MP_MEMORY_STEP;
+}
+
+static void *get(struct mp_memory *memory, size_t size) {
+  return memory->source ? memory->source(memory->source_ctx, NULL, 0, size) : malloc(size);
+}
+
+static void put_back(struct mp_memory *memory, void *at, size_t size) {
+  if (memory->source)
+    memory->source(memory->source_ctx, at, size, 0);
+  else
+    free(at);
+}
+
 static void *take(struct mp_memory *memory, size_t size) {
-  if (size > SMALL_MOST) return malloc(size);
+  if (size > SMALL_MOST) return get(memory, size);
   unsigned class = class_of(size);
   struct mp_memory_block *block = memory->kept[class];
-  if (!block) return malloc((class + 1) * (size_t)MP_MEMORY_STEP);
+  if (!block) return get(memory, whole(class));
   memory->kept[class] = block->next;
   memory->n_kept[class]--;
   return block;
@@ -29,7 +44,7 @@ static void give(struct mp_memory *memory, void *at, size_t size) {
   struct mp_memory_block *block = at;
   unsigned class = size > SMALL_MOST ? 0 : class_of(size);
   if (!KEEPS || size > SMALL_MOST || memory->n_kept[class] * (class + 1) * MP_MEMORY_STEP >= MP_MEMORY_KEPT) {
-    free(at);
+    put_back(memory, at, size > SMALL_MOST ? size : whole(class));
     return;
   }
   block->next = memory->kept[class];
@@ -37,8 +52,12 @@ static void give(struct mp_memory *memory, void *at, size_t size) {
   memory->n_kept[class]++;
 }
 
+static void *resize(struct mp_memory *memory, void *block, size_t old_size, size_t new_size) {
+  return memory->source ? memory->source(memory->source_ctx, block, old_size, new_size) : realloc(block, new_size);
+}
+
 static void *change(struct mp_memory *memory, void *block, size_t old_size, size_t new_size) {
-  if (old_size > SMALL_MOST && new_size > SMALL_MOST) return realloc(block, new_size);
+  if (old_size > SMALL_MOST && new_size > SMALL_MOST) return resize(memory, block, old_size, new_size);
   if (old_size <= SMALL_MOST && new_size <= SMALL_MOST && class_of(old_size) == class_of(new_size)) return block;
   void *to = take(memory, new_size);
   if (!to) return NULL;
@@ -73,6 +92,6 @@ void mp_memory_deinit(struct mp_memory *memory) {
     while (memory->kept[i]) {
       struct mp_memory_block *block = memory->kept[i];
       memory->kept[i] = block->next;
-      free(block);
+      put_back(memory, block, whole(i));
     }
 }

@@ -18,7 +18,11 @@ struct mp_memory {
   size_t limit; /* SIZE_MAX: none */
   /* The state is about to hold `used` bytes, more than the limit. True: let it, this once. */
   bool (*beyond)(void *ctx, size_t used);
-  void *ctx;                                       /* borrowed */
+  void *ctx; /* borrowed */
+  /* Where the blocks come from, as a lua_Alloc that is never asked to shrink to nothing but by new_size 0; NULL:
+   * malloc. */
+  void *(*source)(void *ctx, void *block, size_t old_size, size_t new_size);
+  void *source_ctx;                                /* borrowed */
   struct mp_memory_block *kept[MP_MEMORY_CLASSES]; /* owned; class i: blocks of (i + 1) * MP_MEMORY_STEP bytes */
   unsigned n_kept[MP_MEMORY_CLASSES];
 };

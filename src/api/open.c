@@ -5,9 +5,14 @@
 #include "api/gate.h"
 #include "api/hold.h"
 #include "api/json.h"
+#include "api/secret.h"
 #include "api/shared.h"
+#ifndef MOONPOOL_NO_SQLITE
+#include "api/sqlite.h"
+#endif
 #include "api/text.h"
 #include "api/topics.h"
+#include "api/trial.h"
 #include "sched/coro.h"
 #include "sched/trace.h"
 #include <lualib.h>
@@ -18,7 +23,7 @@
 struct mp_scope *mp_api_scope(lua_State *L) {
   struct mp_sched *sched = mp_sched_of(L);
   struct mp_api *api = sched->ctx;
-  return sched->current ? sched->current->scope : &api->scope;
+  return sched->current ? sched->current->scope : &api->realm.scope;
 }
 
 int mp_nothing_left(lua_State *L, int status, lua_KContext ctx) {
@@ -92,11 +97,6 @@ static void open_worker(lua_State *L, const struct mp_api_setup *setup) {
   lua_setfield(L, -2, "worker");
 }
 
-static void open_routes(lua_State *L) {
-  lua_pushcfunction(L, mp_l_add_route);
-  lua_setfield(L, -2, "add_route");
-}
-
 static void merge_into_core(lua_State *L) {
   lua_pushnil(L); /* stack: core part key */
   while (lua_next(L, -2)) {
@@ -116,11 +116,40 @@ void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct 
   lua_setfield(L, -2, "json");
   mp_text_open(L);
   merge_into_core(L);
+  mp_secret_open(L);
   open_worker(L, setup);
   open_settings(L, setup);
   mp_shared_open(L, setup->commons);
   mp_push_cancelled(L);
   lua_setfield(L, -2, "cancelled");
+}
+
+/* With --dev: what core.on_raise was given looks at the stack while it stands. An error of its own is of no interest
+ * beside the one that it looks at. */
+static void on_raise(struct mp_sched *sched, lua_State *L) {
+  (void)sched;
+  if (!lua_checkstack(L, 8)) return;
+  lua_getfield(L, LUA_REGISTRYINDEX, "moonpool.capture");
+  lua_pushvalue(L, 1);
+  if (lua_isfunction(L, -2)) lua_pcall(L, 1, 0, 0);
+}
+
+/* core.on_raise(fn) */
+static int l_on_raise(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX, "moonpool.capture");
+  mp_sched_of(L)->on_raise = on_raise;
+  return 0;
+}
+
+static void open_dev(lua_State *L, const struct mp_config *config) {
+  lua_pushboolean(L, config->dev);
+  lua_setfield(L, -2, "dev");
+  lua_pushboolean(L, config->watch);
+  lua_setfield(L, -2, "watch");
+  lua_pushcfunction(L, l_on_raise);
+  lua_setfield(L, -2, "on_raise");
 }
 
 static void open_core(lua_State *L, struct mp_api *api) {
@@ -134,8 +163,7 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_blocking_open(L);
   mp_offload_open(L);
   mp_service_open(L);
-  open_routes(L);
-  mp_match_open(L);
+  mp_realm_open(L, &api->realm, 0);
   mp_scopes_open(L);
   mp_gate_open(L);
   mp_channel_open(L);
@@ -144,7 +172,14 @@ static void open_core(lua_State *L, struct mp_api *api) {
   mp_files_open(L);
   mp_sinks_open(L);
   mp_multipart_open(L);
+#ifndef MOONPOOL_NO_SQLITE
+  mp_sqlite_open(L);
+#endif
   mp_core_open_shared(L, &api->setup, api->log);
+  open_dev(L, api->setup.config);
+  if (api->setup.trial) mp_trial_open(L, api->setup.trial);
+  lua_pushboolean(L, api->setup.guest != NULL);
+  lua_setfield(L, -2, "guest");
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaded");
   lua_pushvalue(L, -3);
@@ -159,6 +194,8 @@ static int p_open(lua_State *L) {
   mp_searcher_open(L, &api->setup);
   open_core(L, api);
   mp_collector_open(L);
+  const struct mp_extension *more = api->setup.extension;
+  if (more) more->open(more->ctx, L);
   lua_pushliteral(L, "GET");
   api->get_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
@@ -177,9 +214,9 @@ struct mp_api *mp_api_open(const struct mp_api_setup *setup) {
   api->loop = setup->loop;
   api->log = setup->log;
   api->started_ms = mp_loop_now(setup->loop);
-  api->handle_ref = api->fail_ref = api->hooks_ref = LUA_NOREF;
   mp_list_init(&api->calls);
   mp_list_init(&api->crews);
+  mp_list_init(&api->connections);
   mp_life_init(api);
   make_id_prefix(api);
   if (mp_api_show_open(api) < 0) goto fail;
@@ -225,9 +262,9 @@ static int p_load(lua_State *L) {
   lua_getfield(L, -1, "load");
   lua_pushstring(L, api->setup.config->app);
   lua_call(L, 1, 3);
-  api->hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  api->fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  api->handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.fail_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  api->realm.handle_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -257,20 +294,24 @@ int mp_api_load(struct mp_api *api, struct mp_buf *why) {
   return err < 0 ? err : -EINVAL;
 }
 
-void mp_api_close(struct mp_api *api) {
+bool mp_api_close(struct mp_api *api) {
   api->closing = true;
-  mp_crews_close(api);
+  bool whole = true;
+#ifndef MOONPOOL_NO_SQLITE
+  whole &= mp_connections_close(api);
+#endif
+  whole &= mp_crews_close(api);
   mp_topics_close(api);
   lua_close(api->L);
   mp_sched_deinit(&api->sched);
   mp_places_deinit(api);
   mp_strays_deinit(api);
   mp_calls_free(api);
-  mp_routes_deinit(&api->routes);
-  mp_tree_clear(&api->tree, NULL, NULL);
+  mp_realm_deinit(&api->realm, NULL);
   mp_heritage_free(&api->heritage);
   mp_buf_free(&api->scratch);
   mp_memory_deinit(&api->memory);
   free(api->own_view);
   free(api);
+  return whole;
 }

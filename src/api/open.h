@@ -2,6 +2,7 @@
 #ifndef MP_API_OPEN_H
 #define MP_API_OPEN_H
 
+#include "api/guest.h"
 #include "base/config.h"
 #include "web/server.h"
 
@@ -16,10 +17,13 @@ struct mp_api_setup {
   const struct mp_config *config;
   struct mp_commons *commons;
   const struct mp_bundle *bundle; /* NULL: the app lies on the disk */
+  struct mp_trial *trial;         /* what tests have beside; NULL: this runs none */
   unsigned worker;                /* moonpool.worker.id: 1… */
   unsigned generation;
-  struct mp_view *view; /* borrowed: where things are counted; NULL: nobody looks */
-  void *ctx;            /* of the callbacks */
+  struct mp_view *view;                 /* borrowed: where things are counted; NULL: nobody looks */
+  const struct mp_guest *guest;         /* borrowed; NULL: this process is ours */
+  const struct mp_extension *extension; /* borrowed; NULL: none */
+  void *ctx;                            /* of the callbacks */
   /* on_start functions have run: `error` is NULL, or a message with traceback, borrowed. */
   void (*on_started)(void *ctx, const char *error);
   /* The server handed to mp_server_init with mp_api_server_ops has drained. */
@@ -56,7 +60,10 @@ int mp_api_describe(struct mp_api *api, const char *what, struct mp_buf *out);
 /* What changes by itself (tasks, processes, memory) to the view, as it is now. */
 void mp_api_show(struct mp_api *api);
 
-extern const struct mp_server_ops mp_api_server_ops; /* its ctx is the struct mp_api */
+/* Of a server whose ctx is a realm. */
+extern const struct mp_server_ops mp_api_server_ops;
+struct mp_realm;
+struct mp_realm *mp_api_realm(struct mp_api *api); /* the worker's own */
 
 /* Requests, their leftover tasks, and what they have begun in the background: what a drain waits for. */
 unsigned mp_api_busy(const struct mp_api *api);
@@ -67,6 +74,6 @@ void mp_api_retire(struct mp_api *api);
 
 /* Cancels whatever still runs, then runs on_stop functions; on_stopped follows. */
 void mp_api_stop(struct mp_api *api);
-void mp_api_close(struct mp_api *api);
+bool mp_api_close(struct mp_api *api); /* false: a thread did not come back, and may still look at what it was given */
 
 #endif

@@ -2,6 +2,7 @@
 #include "api/account.h"
 #include "api/gate.h"
 #include "api/places.h"
+#include "api/trial.h"
 #include "base/err.h"
 #include <math.h>
 #include <signal.h>
@@ -102,6 +103,17 @@ static void left_alone(struct mp_member *member) {
   }
 }
 
+/* "process 4711 (sleep) of spec/a_spec.lua:12" */
+static void push_name(lua_State *L, struct mp_member *member) {
+  struct mp_process *p = MP_CONTAINER(member, struct mp_process, member);
+  mp_anchor_push(L, p);
+  lua_getiuservalue(L, -1, MP_PROCESS_SPAWNED_AT);
+  const char *where = lua_tostring(L, -1);
+  lua_pushfstring(L, "process %d (%s) of %s", (int)p->child.proc.pid, p->name, where ? where : "?");
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
 static void cancel_owned(struct mp_owned *owned) {
   stop_as_cancelled(MP_CONTAINER(owned, struct mp_process, owned));
 }
@@ -188,6 +200,7 @@ static struct mp_process *new_process(lua_State *L, struct mp_args *args) {
   mp_list_init(&p->young.node);
   p->member.cancel = cancel_member;
   p->member.left_alone = left_alone;
+  p->member.push_name = push_name;
   p->owned.cancel = cancel_owned;
   p->api = args->api;
   p->check = args->check;
@@ -211,19 +224,18 @@ static void join(lua_State *L, struct mp_process *p, const struct mp_args *args)
   struct mp_api *api = args->api;
   struct mp_task *task = mp_sched_of(L)->current;
   struct mp_scope *scope = args->detach ? mp_api_background(L) : mp_api_scope(L);
-  if (scope != &api->scope) {
-    p->call = mp_call_of_scope(api, scope);
-    if (p->call) p->gen = p->call->gen;
-  }
+  p->realm = mp_realm_of_scope(scope);
+  p->call = mp_call_of_scope(api, scope);
+  if (p->call) p->gen = p->call->gen;
   if (task && !args->detach) mp_list_append(&task->owned, &p->owned.node);
   mp_scope_join(scope, &p->member);
 }
 
 /* stack: … nil message code */
-static int give_failure(lua_State *L, const struct mp_args *args, int err) {
+static int give_failure(lua_State *L, const struct mp_args *args) {
   if (!args->check) return 3;
   lua_pushvalue(L, -2);
-  return mp_result_raise(L, 0, mp_err_name(err));
+  return mp_result_raise(L, 0, lua_tostring(L, -2));
 }
 
 static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) {
@@ -232,14 +244,14 @@ static int fail_to_open(lua_State *L, struct mp_args *args, int err, int which) 
   mp_place_give_back(args);
   mp_api_count(args->api, MP_COUNT_PROCESSES, MP_VIEW_NOT_STARTED);
   mp_push_failure(L, err, "%s: %s: %s", args->what, args->path[which], mp_err_text(err, text, sizeof text));
-  return give_failure(L, args, err);
+  return give_failure(L, args);
 }
 
 static int fail_to_start(lua_State *L, struct mp_args *args, int err, enum mp_exec_step step) {
   mp_place_give_back(args);
   mp_api_count(args->api, MP_COUNT_PROCESSES, MP_VIEW_NOT_STARTED);
   mp_args_push_failure(L, args, err, step);
-  return give_failure(L, args, err);
+  return give_failure(L, args);
 }
 
 /* stack: … args; pushes the process, or nil, message, code (-3 results then). */
@@ -272,8 +284,10 @@ static int go_spawn(lua_State *L, int status, lua_KContext scratch) {
 }
 
 int mp_process_spawn(lua_State *L, int index) {
-  mp_args_read(L, index, "spawn", false);
-  return mp_place_enter(L, lua_gettop(L), go_spawn);
+  struct mp_args *args = mp_args_read(L, index, "spawn", false);
+  int scratch = lua_gettop(L);
+  if (mp_puppet_ask(L, index, args, false)) return give_failure(L, args);
+  return mp_place_enter(L, scratch, go_spawn);
 }
 
 /* ---- run ---- */
@@ -287,8 +301,10 @@ static int go_run(lua_State *L, int status, lua_KContext scratch) {
 int mp_process_run(lua_State *L) {
   lua_settop(L, 1);
   mp_wait_check(L, "run"); /* before anything is started */
-  mp_args_read(L, 1, "run", true);
-  return mp_place_enter(L, lua_gettop(L), go_run);
+  struct mp_args *args = mp_args_read(L, 1, "run", true);
+  int scratch = lua_gettop(L);
+  if (mp_puppet_ask(L, 1, args, false)) return give_failure(L, args);
+  return mp_place_enter(L, scratch, go_run);
 }
 
 /* ---- methods ---- */

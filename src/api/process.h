@@ -32,6 +32,7 @@ struct mp_process_pipe {
 struct mp_process {
   struct mp_waitable end; /* first: what waits find in a userdata */
   struct mp_api *api;     /* borrowed */
+  struct mp_realm *realm; /* borrowed: whose process it is; outlives its scope */
   struct mp_child child;
   struct mp_member member; /* of the scope it lives in */
   struct mp_owned owned;   /* of the task that started it */

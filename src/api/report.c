@@ -97,12 +97,18 @@ static void write_line(lua_State *L, const struct report *r) {
   mp_log_detail(r->api->log, MP_LOG_ERROR, "app", message, detail);
 }
 
+static const struct mp_realm *realm_of(const struct report *r) {
+  if (r->facts->call) return r->facts->call->realm;
+  return r->facts->realm ? r->facts->realm : &r->api->realm;
+}
+
 /* stack: report error traceback */
 static int p_report(lua_State *L) {
   const struct report *r = lua_touserdata(L, 1);
   write_line(L, r);
-  if (r->api->hooks_ref == LUA_NOREF) return 0;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, r->api->hooks_ref);
+  const struct mp_realm *realm = realm_of(r);
+  if (realm->hooks_ref == LUA_NOREF) return 0;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->hooks_ref);
   if (lua_getfield(L, -1, "on_error") != LUA_TFUNCTION) return 0;
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 3);
@@ -152,6 +158,7 @@ void mp_api_on_unhandled(struct mp_sched *sched, lua_State *L, struct mp_scope *
   struct mp_error_facts facts = {.kind = object->kind ? object->kind : "task",
                                  .spawned_at = lua_tostring(L, -1),
                                  .call = mp_call_of_scope(api, scope),
+                                 .realm = mp_realm_of_scope(scope),
                                  .told = object->told};
   lua_getiuservalue(L, index, MP_TASK_VALUE);
   lua_getiuservalue(L, index, MP_TASK_TRACEBACK);

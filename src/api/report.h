@@ -9,6 +9,7 @@ struct mp_api;
 struct mp_call;
 struct mp_sched;
 struct mp_scope;
+struct mp_realm;
 
 enum { MP_ERROR_KINDS = 7 };
 extern const char *const mp_error_kinds[MP_ERROR_KINDS];
@@ -16,6 +17,7 @@ extern const char *const mp_error_kinds[MP_ERROR_KINDS];
 struct mp_error_facts {
   const char *kind; /* one of mp_error_kinds */
   const struct mp_call *call;
+  const struct mp_realm *realm; /* whose on_error is told; NULL: the call's, else the worker's */
   const char *spawned_at;
   bool told; /* the line is in the log already */
 };

@@ -58,7 +58,7 @@ static char *make_key(struct mp_slice method, struct mp_slice path) {
 }
 
 int mp_l_add_route(lua_State *L) {
-  struct mp_routes *routes = &mp_api_of(L)->routes;
+  struct mp_routes *routes = &mp_realm_upvalue(L)->routes;
   struct mp_slice method, path;
   method.at = luaL_checklstring(L, 1, &method.len);
   path.at = luaL_checklstring(L, 2, &path.len);
@@ -83,16 +83,11 @@ int mp_l_add_route(lua_State *L) {
   return 0;
 }
 
-void mp_routes_deinit(struct mp_routes *routes) {
-  for (uint32_t i = 0; i < routes->cap; i++) free(routes->at[i].key);
+void mp_routes_drop(struct mp_routes *routes, lua_State *L) {
+  for (uint32_t i = 0; i < routes->cap; i++) {
+    if (L && routes->at[i].key) luaL_unref(L, LUA_REGISTRYINDEX, routes->at[i].handler_ref);
+    free(routes->at[i].key);
+  }
   free(routes->at);
   *routes = (struct mp_routes){0};
-}
-
-int mp_l_clear_routes(lua_State *L) {
-  struct mp_routes *routes = &mp_api_of(L)->routes;
-  for (uint32_t i = 0; i < routes->cap; i++)
-    if (routes->at[i].key) luaL_unref(L, LUA_REGISTRYINDEX, routes->at[i].handler_ref);
-  mp_routes_deinit(routes);
-  return 0;
 }

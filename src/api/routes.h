@@ -18,13 +18,13 @@ struct mp_routes {
   uint32_t n, cap;
 };
 
-void mp_routes_deinit(struct mp_routes *routes); /* after or before lua_close: the references go with the state */
+/* L: NULL when the state is gone, and the references with it. */
+void mp_routes_drop(struct mp_routes *routes, lua_State *L);
 
 /* Pushes the handler; false, and nothing, when there is none. */
 bool mp_routes_push(lua_State *L, const struct mp_routes *routes, struct mp_slice method, struct mp_slice path);
 
-/* core.add_route(method, path, handler); core.clear_routes(), which match.c calls */
+/* add_route(method, path, handler), of a realm: realm.h */
 int mp_l_add_route(lua_State *L);
-int mp_l_clear_routes(lua_State *L);
 
 #endif

@@ -51,7 +51,7 @@ static int p_begin(lua_State *L) {
   job->max_memory = s->max_memory;
   memcpy(job->spawned_at, s->created_at, sizeof job->spawned_at);
   mp_transfer_pack(L, 1, 0, &words, &job->in);
-  mp_job_start(L, 2, &s->crew.api->scope);
+  mp_job_start(L, 2, &s->crew.api->realm.scope);
   return 0;
 }
 

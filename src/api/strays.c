@@ -25,6 +25,7 @@ int mp_strays_init(struct mp_api *api) {
 }
 
 void mp_strays_look(struct mp_api *api) {
+  if (api->setup.guest) return; /* whose children they are we cannot know there */
   if (mp_timer_started(&api->strays) && api->strays.due_ms <= mp_loop_now(api->loop) + SOON_MS) return;
   mp_timer_start(&api->strays, SOON_MS);
 }

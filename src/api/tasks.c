@@ -1,6 +1,7 @@
 #include "api/api.h"
 #include "api/job.h"
 #include "api/process.h"
+#include "api/trial.h"
 #include "sched/claim.h"
 #include "sched/trace.h"
 #include <math.h>
@@ -92,6 +93,21 @@ int mp_l_time(lua_State *L) {
   return push_clock(L, CLOCK_REALTIME);
 }
 
+static int push_trial_clock(lua_State *L, bool wall) {
+  double seconds;
+  if (!mp_trial_clock(mp_api_of(L), wall, &seconds)) return wall ? mp_l_time(L) : mp_l_now(L);
+  lua_pushnumber(L, seconds);
+  return 1;
+}
+
+static int l_now(lua_State *L) {
+  return push_trial_clock(L, false);
+}
+
+static int l_time(lua_State *L) {
+  return push_trial_clock(L, true);
+}
+
 static int l_running(lua_State *L) {
   struct mp_task *task = mp_sched_of(L)->current;
   if (!task) return 0;
@@ -138,7 +154,7 @@ static int l_stats(lua_State *L) {
   lua_setfield(L, -2, "errors");
   lua_pushinteger(L, (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB));
   lua_setfield(L, -2, "lua_memory");
-  lua_pushinteger(L, api->server ? api->server->n_conns : 0);
+  lua_pushinteger(L, api->realm.server ? api->realm.server->n_conns : 0);
   lua_setfield(L, -2, "connections");
   lua_pushnumber(L, (lua_Number)(mp_loop_now(api->loop) - api->started_ms) / 1000.0);
   lua_setfield(L, -2, "uptime");
@@ -245,10 +261,10 @@ static void open_task_object(lua_State *L) {
 }
 
 void mp_tasks_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"spawn", l_spawn},         {"background", l_background}, {"wait", l_wait},
-                                       {"wait_any", mp_wait_any},  {"wait_all", mp_wait_all},    {"sleep", l_sleep},
-                                       {"now", mp_l_now},          {"time", mp_l_time},          {"running", l_running},
-                                       {"yieldable", l_yieldable}, {"stats", l_stats},           {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"spawn", l_spawn},        {"background", l_background}, {"wait", l_wait},   {"wait_any", mp_wait_any},
+      {"wait_all", mp_wait_all}, {"sleep", l_sleep},           {"now", l_now},     {"time", l_time},
+      {"running", l_running},    {"yieldable", l_yieldable},   {"stats", l_stats}, {NULL, NULL}};
   open_task_object(L);
   luaL_setfuncs(L, functions, 0);
 }

@@ -21,6 +21,7 @@ struct timer {
   struct mp_member firing; /* of the worker's scope or what requests have begun, as long as `scope` is not over */
   struct mp_line waiting;  /* for its next firing to be over */
   struct mp_api *api;      /* borrowed */
+  struct mp_realm *realm;  /* borrowed while it may fire or a firing runs: whose timer it is */
   uint64_t period_ms;      /* 0: it fires once */
   uint64_t due_ms;         /* of the next firing, or of the one that runs */
   bool of_request;         /* made by a request, which may wait for it */
@@ -106,7 +107,7 @@ static void report(struct timer *t, struct mp_task *task) {
   lua_State *L = t->api->L;
   mp_anchor_push(L, t);
   lua_getiuservalue(L, -1, MADE_AT);
-  struct mp_error_facts facts = {.kind = "timer", .spawned_at = lua_tostring(L, -1)};
+  struct mp_error_facts facts = {.kind = "timer", .realm = t->realm, .spawned_at = lua_tostring(L, -1)};
   t->api->sched.n_errors++;
   mp_api_report(t->api, task->co, 1, 2, &facts);
   lua_pop(L, 2);
@@ -122,7 +123,7 @@ static void on_function_end(struct mp_task *task, enum mp_outcome outcome, int n
 static void fire(struct timer *t) {
   struct mp_api *api = t->api;
   mp_scope_init(&t->scope, on_firing_over);
-  t->scope.parent = t->of_request ? &api->begun : &api->scope;
+  t->scope.parent = t->of_request ? &t->realm->begun : &t->realm->scope;
   t->runs = true;
   mp_scope_join(t->scope.parent, &t->firing);
   struct mp_task *task = mp_task_new(&api->sched, &t->scope);
@@ -249,7 +250,8 @@ static struct timer *new_timer(lua_State *L, const char *what) {
   struct timer *t = lua_newuserdatauv(L, sizeof *t, USER_VALUES);
   memset(t, 0, sizeof *t);
   t->api = mp_api_of(L);
-  t->of_request = mp_api_background(L) == &t->api->begun;
+  t->realm = mp_realm_running(L);
+  t->of_request = mp_api_background(L) == &t->realm->begun;
   t->ended = true; /* until it is started */
   mp_list_init(&t->member.node);
   mp_list_init(&t->firing.node);
@@ -273,7 +275,7 @@ static void start(lua_State *L, struct timer *t, uint64_t after_ms) {
   t->ended = false;
   t->due_ms = mp_loop_now(t->api->loop) + after_ms;
   mp_timer_start(&t->timer, after_ms);
-  mp_scope_join(&t->api->scope, &t->member);
+  mp_scope_join(&t->realm->scope, &t->member);
 }
 
 static uint64_t check_delay(lua_State *L) {

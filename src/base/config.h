@@ -34,6 +34,7 @@ struct mp_config {
   bool dev;
   char *override,
       *public_key; /* owned; NULL: none; of a bundle: the folder whose files win, and who must have signed */
+  bool watch;      /* reload when the app's sources change; what does not load is shown instead */
   char *lua_dir;   /* owned; NULL: the embedded one */
   char *settings;  /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
 };

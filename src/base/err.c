@@ -11,6 +11,14 @@ const char *mp_err_name(int err) {
   return name ? name : "EUNKNOWN";
 }
 
+int mp_err_number(const char *name) {
+  for (int err = 1; err < 200; err++) {
+    const char *known = strerrorname_np(err);
+    if (known && strcmp(known, name) == 0) return err;
+  }
+  return 0;
+}
+
 const char *mp_err_text(int err, char *out, unsigned size) {
   const char *text = strerrordesc_np(err < 0 ? -err : err);
   if (!text) {

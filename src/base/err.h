@@ -5,6 +5,9 @@
 /* "ENOENT" for ENOENT or -ENOENT; "EUNKNOWN" for a number without a name. Static. */
 const char *mp_err_name(int err);
 
+/* ENOENT for "ENOENT"; 0 when there is no such error. */
+int mp_err_number(const char *name);
+
 /* "no such file or directory": the system's sentence, its first letter small unless an abbreviation.
  * Written to `out`, which is returned. */
 const char *mp_err_text(int err, char *out, unsigned size);

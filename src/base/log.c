@@ -189,6 +189,10 @@ void mp_log_detail(struct mp_log *log, enum mp_log_level level, const char *room
                    struct mp_slice detail) {
   struct line l;
   if (!mp_log_wants(log, level)) return;
+  if (log->sink) {
+    log->sink(log->sink_ctx, level, room, message, detail);
+    return;
+  }
   tell_lost(log);
   line_open(&l);
   (log->json ? json_line : text_line)(&l, level, room, message, detail);

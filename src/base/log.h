@@ -22,6 +22,9 @@ struct mp_log {
   uint64_t lost_told;      /* of which the log speaks already */
   bool stalled;            /* it was full, and nobody read it in time */
   bool torn;               /* the last line ends in its middle */
+  /* Gets what would be written instead; any thread that has the log, or a copy of it, calls it. NULL: nobody does. */
+  void (*sink)(void *ctx, enum mp_log_level level, const char *room, struct mp_slice message, struct mp_slice detail);
+  void *sink_ctx; /* borrowed */
 };
 
 /* "info" and the like; false when there is no such level. */

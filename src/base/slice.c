@@ -21,7 +21,8 @@ uint32_t mp_slice_hash(struct mp_slice s) {
     rest = load(s.at, 4) | load(s.at + s.len - 4, 4) << 32;
   else if (s.len > 0)
     rest = load(s.at, 1) | load(s.at + s.len / 2, 1) << 8 | load(s.at + s.len - 1, 1) << 16;
-  hash = (hash ^ rest) * factor;
+  hash ^= rest;
+  hash = (hash ^ hash >> 32) * factor; /* the last bytes are the highest ones, and must tell in the lowest */
   return (uint32_t)(hash >> 32);
 }
 

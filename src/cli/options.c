@@ -61,6 +61,7 @@ const struct mp_option mp_option_table[] = {
   {"metrics-listen", MP_OPTION_TEXT, AT(metrics_listen), NULL, "ADDRESS", "serve /metrics there", .idle = false},
   {"health", MP_OPTION_PATH, AT(health), NULL, "PATH", "answer health checks at this path", .idle = false},
   {"dev", MP_OPTION_SWITCH, AT(dev), "off", NULL, "error pages that show the error", .common = true},
+  {"watch", MP_OPTION_SWITCH, AT(watch), "off", NULL, "reload when a file of the app is saved (on with moonpool dev)", .idle = false},
   {"lua", MP_OPTION_TEXT, AT(lua_dir), NULL, "DIR", "Moonpool's own Lua from a folder", .idle = false},
   {"override", MP_OPTION_TEXT, AT(override), NULL, "DIR", "of a bundle: the app's files in this folder win", .idle = false},
   {"public-key", MP_OPTION_TEXT, AT(public_key), NULL, "HEX", "of a bundle: start only when this key has signed it", .idle = false},
@@ -374,6 +375,13 @@ int mp_options_set(struct mp_options *o, const struct mp_option *option, const c
   if (err == -EINVAL) name_in_front(option, from, why);
   if (err == -ENOMEM) complain(why, "out of memory");
   return err;
+}
+
+int mp_options_unset(struct mp_options *o, const struct mp_option *option) {
+  char why[MP_WHY];
+  forget(&o->config, option);
+  o->origin[option - mp_option_table] = MP_FROM_DEFAULT;
+  return option->fallback ? mp_options_set(o, option, option->fallback, MP_FROM_DEFAULT, why) : 0;
 }
 
 int mp_options_init(struct mp_options *o) {

@@ -68,6 +68,7 @@ const char *mp_option_spell(const char *name, enum mp_origin from, char *out, un
 /* These return 0, -EINVAL with `why` (MP_WHY bytes), or -ENOMEM. */
 int mp_options_set(struct mp_options *o, const struct mp_option *option, const char *value, enum mp_origin from,
                    char *why);
+int mp_options_unset(struct mp_options *o, const struct mp_option *option); /* its default again; 0 or -ENOMEM */
 int mp_options_flags(struct mp_options *o, int argc, char *const *argv, char *why); /* without program and verb */
 int mp_options_variables(struct mp_options *o, char *const *envp, char *why);
 int mp_options_file(struct mp_options *o, struct mp_slice lines, char *why); /* what the role `config` prints */

@@ -1,4 +1,5 @@
 /* The roles that our own processes play. Their words come from the master: a wrong one is a bug, not a user's slip. */
+#include "cli/roles.h"
 #include "base/err.h"
 #include "cli/bundle.h"
 #include "cli/conf.h"
@@ -113,9 +114,14 @@ static int run_worker(struct worker_words *w, int argc, char **argv, struct mp_o
 }
 
 int mp_role_worker(int argc, char **argv) {
+  return mp_role_worker_with(argc, argv, NULL);
+}
+
+int mp_role_worker_with(int argc, char **argv, const struct mp_extension *extension) {
   struct worker_words w = {.setup = {.control_fd = -1, .death_fd = -1, .shm_fd = -1, .commons_fd = -1, .bell_fd = -1},
                            .settings_fd = -1};
   struct mp_options o;
+  w.setup.extension = extension;
   int used = read_words(&w, argc, argv);
   if (used < 0 || w.setup.control_fd < 0 || w.setup.death_fd < 0 || w.setup.shm_fd < 0 || w.setup.commons_fd < 0 ||
       w.setup.bell_fd < 0)

@@ -206,12 +206,26 @@ static int take_bundle(struct mp_settings *s) {
   return c->app && c->chdir ? 0 : -ENOMEM;
 }
 
+/* For one who writes an app and looks at it; whatever else is said counts more. */
+static int set_dev_defaults(struct mp_settings *s) {
+  static const char *const defaults[][2] = {{"dev", "on"},       {"watch", "on"},     {"workers", "1"},
+                                            {"access-log", "-"}, {"drain-idle", "0"}, {"graceful-timeout", "5"}};
+  int err = 0;
+  for (unsigned i = 0; err == 0 && i < sizeof defaults / sizeof *defaults; i++) {
+    const struct mp_option *option = mp_option_named(defaults[i][0], strlen(defaults[i][0]));
+    err = mp_options_set(&s->options, option, defaults[i][1], MP_FROM_DEFAULT, s->why);
+  }
+  return err;
+}
+
 static int gather(struct mp_settings *s) {
   int err = mp_options_init(&s->options);
+  if (err == 0 && s->dev) err = set_dev_defaults(s);
   if (err == 0) err = mp_options_flags(&s->options, s->argc, s->argv, s->why);
   if (err == 0) err = mp_options_variables(&s->options, s->envp, s->why);
   if (err == 0 && s->bundle) err = take_bundle(s);
   if (err < 0) return err;
+  if (s->dev && !s->options.config.app && !(s->options.config.app = strdup("."))) return -ENOMEM;
   struct mp_config *c = &s->options.config; /* what workers use, who run in another folder */
   return make_absolute(s, &c->app) && make_absolute(s, &c->lua_dir) && make_absolute(s, &c->chdir) &&
                  make_absolute(s, &c->override)

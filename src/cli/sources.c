@@ -130,6 +130,11 @@ int mp_options_flags(struct mp_options *o, int argc, char *const *argv, char *wh
 
 enum { PREFIX = 9 }; /* of "MOONPOOL_" */
 
+/* Read by the app's half in Lua: not an option, so that no listing of the settings shows it. */
+static bool is_secret(const char *name) {
+  return strcmp(name, "secret") == 0 || strcmp(name, "secret_file") == 0;
+}
+
 /* MOONPOOL_A_B is the option a-b; small letters in it are no name of ours. */
 static int take_variable(struct mp_options *o, const char *entry, char *why) {
   const char *upper = entry + PREFIX;
@@ -141,6 +146,7 @@ static int take_variable(struct mp_options *o, const char *entry, char *why) {
     name[i] = (char)(upper[i] >= 'A' && upper[i] <= 'Z' ? upper[i] - 'A' + 'a' : upper[i]);
   name[len] = '\0';
   if (strcmp(name, "config") == 0) return o->config_file ? 0 : keep_text(&o->config_file, value, why);
+  if (is_secret(name)) return 0;
   const struct mp_option *option = len > 1 ? mp_option_named(name, len) : NULL;
   if (option) return mp_options_set(o, option, value, MP_FROM_VARIABLE, why);
   int err = unknown(why, MP_FROM_VARIABLE, "MOONPOOL_", name, len);

@@ -14,10 +14,15 @@ static void on_uv_timer(uv_timer_t *timer) {
   mp_timers_fire(&loop->timers);
 }
 
-/* uv_timer_start counts from uv_now, and so does mp_timers_next: both read the time at which this turn began. */
+/* uv_timer_start counts from uv_now, and so does mp_timers_next: both read the time at which this turn began. While the
+ * clock stands only what is due already will be. */
 static void arm_uv_timer(struct mp_timers *timers) {
   struct mp_loop *loop = MP_CONTAINER(timers, struct mp_loop, timers);
-  uv_timer_start(&loop->timer, on_uv_timer, mp_timers_next(timers), 0);
+  uint64_t in_ms = mp_timers_next(timers);
+  if (loop->stopped_ms && in_ms > 0)
+    uv_timer_stop(&loop->timer);
+  else
+    uv_timer_start(&loop->timer, on_uv_timer, in_ms, 0);
 }
 
 static const struct mp_timers_clock loop_clock = {loop_now, arm_uv_timer};

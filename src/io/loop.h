@@ -32,7 +32,10 @@ struct mp_loop {
   /* Since when this turn is at work, 0 while the loop waits: for whoever looks from outside. NULL: nobody does.
    * Borrowed; set to 0 by on_sleep. */
   _Atomic uint64_t *busy_since_ms;
-  uv_idle_t idle; /* started only while `soon` has leftovers, so that the loop does not sleep on them */
+  uint64_t stopped_ms; /* not 0: the clock stands there (clock.h) */
+  uint64_t skew_ms;    /* how far it is ahead of the machine's, since it stood */
+  bool more_due;       /* of a loop that is driven (nested.h): its last turn has left something */
+  uv_idle_t idle;      /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
 
 void mp_streams_tell_broken(struct mp_soon *soon); /* stream.c */
@@ -49,7 +52,7 @@ void mp_soon_cancel(struct mp_soon *soon);
 
 /* The time at which this turn of the loop began, in milliseconds (monotonic). */
 static inline uint64_t mp_loop_now(const struct mp_loop *loop) {
-  return uv_now(&loop->uv);
+  return loop->stopped_ms ? loop->stopped_ms : uv_now(&loop->uv) + loop->skew_ms;
 }
 
 /* The time as it is now, in nanoseconds (monotonic): for ages, across processes too. */

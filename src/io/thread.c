@@ -131,7 +131,7 @@ static void *thread_main(void *arg) {
   struct mp_work *work;
   snprintf(name, sizeof name, "%.11s-%u", pool->setup.name, thread->number % 1000);
   pthread_setname_np(pthread_self(), name);
-  prepare_signals();
+  if (!thread->pool->setup.no_signals) prepare_signals();
   pthread_mutex_lock(&pool->lock);
   while ((work = next_work(thread))) run_work(thread, work);
   pthread_mutex_unlock(&pool->lock);
@@ -260,7 +260,7 @@ struct mp_threads *mp_threads_open(const struct mp_threads_setup *setup) {
   mp_list_init(&pool->posts);
   mp_list_init(&pool->live);
   mp_list_init(&pool->over);
-  if (install_handler() < 0 || pthread_mutex_init(&pool->lock, NULL) != 0) goto fail;
+  if ((!setup->no_signals && install_handler() < 0) || pthread_mutex_init(&pool->lock, NULL) != 0) goto fail;
   if (init_cond(&pool->more) < 0) goto fail_lock;
   if (init_cond(&pool->fewer) < 0) goto fail_more;
   if (uv_async_init(&setup->loop->uv, &pool->async, on_async) < 0) goto fail_fewer;
@@ -309,9 +309,9 @@ static void leave_all_behind(struct mp_threads *pool) {
   }
 }
 
-void mp_threads_close(struct mp_threads *pool, unsigned most_ms) {
+bool mp_threads_close(struct mp_threads *pool, unsigned most_ms) {
   pool->setup.on_closed = pool->setup.on_room = NULL;
-  if (pool->closing_async) return;
+  if (pool->closing_async) return true;
   struct timespec until = moment_after(most_ms / 1000.0);
   pthread_mutex_lock(&pool->lock);
   pool->retiring = true;
@@ -323,9 +323,11 @@ void mp_threads_close(struct mp_threads *pool, unsigned most_ms) {
   run_posts(pool);
   pthread_mutex_lock(&pool->lock);
   pool->closed = pool->closing_async = true;
+  bool whole = pool->n_behind == 0;
   pthread_mutex_unlock(&pool->lock);
   run_posts(pool); /* whoever ended between the two */
   uv_close((uv_handle_t *)&pool->async, on_async_closed);
+  return whole;
 }
 
 /* ---- work ---- */
@@ -400,7 +402,9 @@ int mp_work_interrupt(struct mp_work *work, int stop) {
   pthread_mutex_lock(&pool->lock);
   if (work->thread) {
     pthread_cond_broadcast(&work->thread->answered);
-    err = -pthread_sigqueue(work->thread->id, MP_SIGNAL_INTERRUPT, (union sigval){.sival_ptr = work->thread});
+    err = pool->setup.no_signals
+              ? 0
+              : -pthread_sigqueue(work->thread->id, MP_SIGNAL_INTERRUPT, (union sigval){.sival_ptr = work->thread});
   }
   pthread_mutex_unlock(&pool->lock);
   return err;

@@ -46,6 +46,7 @@ struct mp_threads_setup {
   struct mp_loop *loop;         /* borrowed */
   const char *name;             /* of the threads: at most 11 bytes, a number follows */
   unsigned most, bound;         /* threads; works in the queue */
+  bool no_signals;              /* a work is only told by `stop`: nothing interrupts it */
   void (*leave)(void *place);   /* on a thread that ends, with what it kept; not called with NULL */
   void (*on_room)(void *ctx);   /* something was taken from a queue that was found full; may be NULL */
   void (*on_closed)(void *ctx); /* it is gone, after mp_threads_retire; may be NULL */
@@ -60,7 +61,7 @@ void mp_threads_retire(struct mp_threads *threads);
 
 /* Retires it and waits for its threads, at most `most_ms`: what does not end by then is left behind, and its work is
  * never done. Called last, when the loop runs no more. */
-void mp_threads_close(struct mp_threads *threads, unsigned most_ms);
+bool mp_threads_close(struct mp_threads *threads, unsigned most_ms); /* true: all of them have ended */
 
 /* False: the queue is full, and on_room follows. */
 bool mp_threads_has_room(struct mp_threads *threads);

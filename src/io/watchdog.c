@@ -62,11 +62,6 @@ enum mp_watch_step mp_watch_look(struct mp_watch *w, uint64_t since, uint32_t mo
 
 /* ---- the signal ---- */
 
-/* A real-time signal carries the pointer; the last ones but one are the least likely to be anybody's. */
-static int our_signal(void) {
-  return SIGRTMAX - 1;
-}
-
 static void on_signal(int signo, siginfo_t *info, void *context) {
   int before = errno;
   (void)signo, (void)context;
@@ -82,13 +77,13 @@ static void on_signal(int signo, siginfo_t *info, void *context) {
 static int catch_signal(void) {
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
   sigfillset(&action.sa_mask);
-  return mp_handle_at_once(our_signal(), &action);
+  return mp_handle_at_once(MP_SIGNAL_WATCHDOG, &action);
 }
 
 static void interrupt_thread(struct mp_watchdog *w, enum mp_watch_step step) {
   atomic_store(&w->asked_ms, w->watch.about_ms);
   atomic_store(&w->asked, step);
-  pthread_sigqueue(w->watched, our_signal(), (union sigval){.sival_ptr = w});
+  pthread_sigqueue(w->watched, MP_SIGNAL_WATCHDOG, (union sigval){.sival_ptr = w});
 }
 
 /* ---- the thread ---- */
@@ -113,6 +108,10 @@ static void await_interrupt(struct mp_watchdog *w) {
 
 static void act(struct mp_watchdog *w, enum mp_watch_step step) {
   if (step == MP_WATCH_NONE) return;
+  if (w->only_tells) {
+    if (step == MP_WATCH_OVER || step == MP_WATCH_BACK) w->told(w->ctx, step);
+    return;
+  }
   if (step != MP_WATCH_BACK) interrupt_thread(w, step);
   if (step == MP_WATCH_STUCK) await_interrupt(w);
   if (step == MP_WATCH_STUCK || step == MP_WATCH_BACK) w->told(w->ctx, step);
@@ -165,7 +164,7 @@ int mp_watchdog_start(struct mp_watchdog *w) {
   if (!w->watch.slow_ms && !w->watch.over_ms) return 0;
   w->watched = pthread_self();
   w->watch.tick_ms = coarse_tick_ms() + 1; /* times are cut to whole ones */
-  int err = catch_signal();
+  int err = w->only_tells ? 0 : catch_signal();
   if (err == 0) err = make_lock(w);
   if (err < 0) return err;
   sigfillset(&all);

@@ -18,6 +18,9 @@
 
 enum { MP_WATCH_STUCK_MS = 500 };
 
+/* A real-time signal carries a pointer; the last ones but one are the least likely to be anybody's. */
+#define MP_SIGNAL_WATCHDOG (SIGRTMAX - 1)
+
 /* What the watched thread is in. */
 struct mp_hold {
   _Atomic uint64_t since_ms; /* coarse, monotonic; 0: in nothing */
@@ -87,6 +90,7 @@ struct mp_watchdog {
   pthread_cond_t wake;
   _Atomic uint64_t asked_ms; /* the work that the signal under way is about */
   _Atomic int asked;         /* enum mp_watch_step */
+  bool only_tells;           /* no signals: OVER is told in the place of STUCK, and nothing is interrupted */
   bool over, started;
 };
 

@@ -5,10 +5,12 @@
 #include "base/lines.h"
 #include "base/shm.h"
 #include "io/cgroup.h"
+#include "io/changes.h"
 #include "io/child.h"
 #include "io/notify.h"
 #include "io/signal.h"
 #include "pool/control.h"
+#include "pool/keeper.h"
 #include "pool/pool.h"
 #include "pool/reporter.h"
 #include "pool/roster.h"
@@ -102,6 +104,7 @@ struct mp_pool {
   struct mp_sockets old_sockets;  /* of the ones before, until every slot has the pool's */
   struct mp_control control;
   struct mp_reporter reporter;
+  struct mp_changes changes;           /* --watch */
   uint8_t killed_for[MP_ROSTER_SEATS]; /* enum mp_pool_count: why we have ended who sits there; 0: we have not */
   int death_pipe[2];                   /* owned: the write end is ours alone */
   struct mp_shm *shm;                  /* owned */
@@ -109,6 +112,7 @@ struct mp_pool {
   struct mp_systemd systemd;
   struct mp_successor *successor; /* owned; NULL: none */
   struct mp_predecessor predecessor;
+  struct mp_keeper keeper;
   pid_t heir;     /* the successor that serves: not ours to end any more; 0: none */
   char *pid_file; /* owned; NULL: none is wanted */
   pid_t *earlier; /* owned: children that we had before we began */
@@ -124,6 +128,8 @@ void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event);
 void mp_pool_left(struct mp_pool *pool);      /* a member, or what else has to close, is gone for good */
 void mp_pool_take_over(struct mp_pool *pool); /* from now on we are the master */
 void mp_pool_reload(struct mp_pool *pool);
+void mp_pool_reopen(struct mp_pool *pool);         /* logs */
+void mp_pool_stop(struct mp_pool *pool, bool now); /* as TERM, or as INT */
 
 /* member.c */
 int mp_member_start(struct mp_pool *pool, const struct mp_action *action, const struct mp_plan *plan);

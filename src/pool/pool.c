@@ -118,6 +118,7 @@ static void finish(struct mp_pool *pool, int code) {
   mp_timer_stop(&pool->sweep);
   pool->setup->stop_rereading(pool->setup->ctx);
   mp_control_close(&pool->control);
+  mp_keeper_close(pool);
   mp_reporter_close(&pool->reporter);
   mp_pool_left(pool);
 }
@@ -128,12 +129,17 @@ void mp_pool_left(struct mp_pool *pool) {
   if (mp_control_is_closed(&pool->control) && mp_reporter_is_closed(&pool->reporter)) mp_loop_stop(&pool->loop);
 }
 
+static void answer_reload(struct mp_pool *pool, const char *why) {
+  mp_control_reloaded(&pool->control, why);
+  mp_keeper_reloaded(pool, why);
+}
+
 /* Who has asked for a reload hears what came of it. */
 static void tell_reloaded(struct mp_pool *pool, enum mp_fact fact) {
-  if (fact == MP_FACT_RELOADED) mp_control_reloaded(&pool->control, NULL);
-  if (fact == MP_FACT_DROPPED) mp_control_reloaded(&pool->control, "the new workers failed; the log says why");
-  if (fact == MP_FACT_MIXED) mp_control_reloaded(&pool->control, "some of the new workers failed; the log says why");
-  if (fact == MP_FACT_STOPPING) mp_control_reloaded(&pool->control, "the server is stopping");
+  if (fact == MP_FACT_RELOADED) answer_reload(pool, NULL);
+  if (fact == MP_FACT_DROPPED) answer_reload(pool, "the new workers failed; the log says why");
+  if (fact == MP_FACT_MIXED) answer_reload(pool, "some of the new workers failed; the log says why");
+  if (fact == MP_FACT_STOPPING) answer_reload(pool, "the server is stopping");
 }
 
 static void note(struct mp_pool *pool, const struct mp_action *a, const struct mp_event *event) {
@@ -188,6 +194,7 @@ void mp_pool_tell(struct mp_pool *pool, const struct mp_event *event) {
   if (pool->over) return;
   if (!pool->proven && mp_roster_manned(pool->roster)) {
     pool->proven = true;
+    mp_keeper_ready(pool);
     mp_predecessor_proven(pool);
   }
   mp_systemd_look(pool);
@@ -219,7 +226,7 @@ static void reread(struct mp_pool *pool);
 static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
   if (mp_pool_listen_next(pool, &plan->config) < 0) {
     mp_plan_free(plan);
-    mp_control_reloaded(&pool->control, "an address cannot be listened on; the log says which");
+    answer_reload(pool, "an address cannot be listened on; the log says which");
     return;
   }
   if (plan->config.shared_memory != pool->plan->config.shared_memory)
@@ -232,7 +239,7 @@ static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
 
 static void refuse_reload(struct mp_pool *pool, const char *why) {
   mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
-  mp_control_reloaded(&pool->control, why);
+  answer_reload(pool, why);
 }
 
 static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {
@@ -294,7 +301,7 @@ static void reopen_own_log(struct mp_pool *pool) {
   if (fd >= 0) close(fd);
 }
 
-static void reopen_logs(struct mp_pool *pool) {
+void mp_pool_reopen(struct mp_pool *pool) {
   reopen_own_log(pool);
   mp_reporter_renew(&pool->reporter);
   MP_LIST_EACH(node, &pool->members) {
@@ -306,6 +313,13 @@ static void reopen_logs(struct mp_pool *pool) {
 static void stop_now(struct mp_pool *pool) {
   mp_successor_stop(pool, true);
   tell_kind(pool, MP_EVENT_STOP_NOW);
+}
+
+void mp_pool_stop(struct mp_pool *pool, bool now) {
+  if (now)
+    stop_now(pool);
+  else
+    tell_kind(pool, MP_EVENT_STOP);
 }
 
 /* While another master is on its way to replace us, its configuration is the one that counts: it hears of a reload as
@@ -345,11 +359,14 @@ static void on_signal(struct mp_signal *signal, int signo) {
     tell_kind(pool, MP_EVENT_FEWER);
     break;
   case SIGUSR1:
-    reopen_logs(pool);
+    mp_pool_reopen(pool);
     if (pool->successor) pool->successor->reopen = true;
     break;
   case SIGUSR2:
-    mp_successor_start(pool);
+    if (pool->setup->keeper)
+      mp_log(pool->log, MP_LOG_ERROR, "pool", "no upgrade: the program that embeds this server is what is upgraded");
+    else
+      mp_successor_start(pool);
     break;
   case SIGWINCH:
     if (!at_a_terminal()) tell_kind(pool, MP_EVENT_REST);
@@ -397,6 +414,7 @@ static int acquire(struct mp_pool *pool) {
   mp_soon_init(&pool->tell_start_errors, tell_start_errors);
   if ((err = mp_systemd_open(pool)) < 0) return err;
   if ((err = mp_predecessor_open(pool)) < 0) return err;
+  if ((err = mp_keeper_open(pool)) < 0) return err;
   return open_signals(pool);
 }
 
@@ -409,11 +427,13 @@ static void release(struct mp_pool *pool) {
   close_signals(pool);
   mp_systemd_close(pool);
   mp_predecessor_close(pool);
+  mp_keeper_close(pool);
   mp_soon_cancel(&pool->tell_start_errors);
   mp_timer_deinit(&pool->alarm);
   mp_timer_deinit(&pool->look);
   mp_timer_deinit(&pool->sweep);
   mp_reporter_deinit(&pool->reporter);
+  mp_changes_close(&pool->changes);
   mp_loop_deinit(&pool->loop);
   mp_pool_stop_listening(pool);
   close_fd(&pool->death_pipe[0]);
@@ -448,7 +468,22 @@ static int open_views(struct mp_pool *pool) {
   return err;
 }
 
+static void on_change(struct mp_changes *changes) {
+  struct mp_pool *pool = changes->ctx;
+  if (pool->over || pool->roster->stage >= MP_STAGE_STOPPING) return;
+  mp_log(pool->log, MP_LOG_INFO, "pool", "a file of the app was saved, reloading");
+  reload_or_wait(pool);
+}
+
+static void watch_changes(struct mp_pool *pool) {
+  if (!pool->plan->config.watch) return;
+  pool->changes.ctx = pool;
+  int err = mp_changes_open(&pool->changes, &pool->loop, pool->plan->folder, on_change);
+  if (err < 0) mp_log(pool->log, MP_LOG_ERROR, "pool", "the app's folder cannot be watched code=%s", mp_err_name(err));
+}
+
 static void run(struct mp_pool *pool) {
+  watch_changes(pool);
   mp_predecessor_begin(pool);
   mp_roster_init(pool->roster, pool->plan->config.workers, 0, 0);
   if (pool->predecessor.leads) pool->roster->boot_tries = 1; /* it goes on, and has to know */

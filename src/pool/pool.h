@@ -26,13 +26,22 @@ struct mp_plan {
 
 void mp_plan_free(struct mp_plan *plan); /* harmless on NULL */
 
+/* A program that has started this master to serve it: see keeper.h. */
+struct mp_keeper_setup {
+  int fd; /* taken over */
+  /* A reload is asked for, and `word` says of what: reread comes next. */
+  void (*on_reload)(void *ctx, const char *word);
+  void *ctx; /* borrowed */
+};
+
 struct mp_pool_setup {
-  struct mp_log *log;               /* borrowed: outlives the pool */
-  int error_log;                    /* borrowed: what becomes a worker's stdout and stderr */
-  struct mp_plan *plan;             /* taken over */
-  struct mp_inheritance *inherited; /* borrowed; its descriptors are taken over one by one */
-  mode_t umask;                     /* the one that we were started with */
-  void *ctx;                        /* borrowed: of the functions below */
+  struct mp_log *log;                   /* borrowed: outlives the pool */
+  int error_log;                        /* borrowed: what becomes a worker's stdout and stderr */
+  struct mp_plan *plan;                 /* taken over */
+  struct mp_inheritance *inherited;     /* borrowed; its descriptors are taken over one by one */
+  const struct mp_keeper_setup *keeper; /* borrowed; NULL: nobody's */
+  mode_t umask;                         /* the one that we were started with */
+  void *ctx;                            /* borrowed: of the functions below */
   /* Reads the configuration anew, on the loop: `done` is called later, once, with a plan that is its to keep, or with
    * NULL and a sentence. 0, or -errno and then `done` is never called. */
   int (*reread)(void *ctx, struct mp_loop *loop, void (*done)(void *pool, struct mp_plan *plan, const char *why),

@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include <stdbool.h>
 
+struct lua_State;
 struct mp_scope;
 struct mp_task_object;
 
@@ -24,6 +25,8 @@ struct mp_member {
   /* Only such members as have this are left, and the scope is closed: nobody of the scope will tend to it any more.
    * May be told more than once. NULL for what runs by itself. */
   void (*left_alone)(struct mp_member *member);
+  /* Pushes what it is called, for whoever has to say what still runs. NULL: nobody need be told of it. */
+  void (*push_name)(struct lua_State *L, struct mp_member *member);
 };
 
 struct mp_scope {

@@ -23,6 +23,9 @@ struct mp_sched {
   void (*on_held)(struct mp_sched *sched, lua_State *L, bool over);
   /* A task that had waited, or was queued, is about to run; NULL: it has. May be NULL. */
   void (*on_resume)(struct mp_sched *sched, const struct mp_task *task);
+  /* An error is on its way out of a task: its value is at 1 of L, on whose stack everything still stands. May be NULL;
+   * what it pushes is dropped, and it raises nothing. */
+  void (*on_raise)(struct mp_sched *sched, lua_State *L);
   struct mp_held held;
   char
       starved[1024]; /* where memory was refused last; ends with a NUL. Written by the room above, from its allocator */

@@ -14,6 +14,18 @@ static void cancel_member(struct mp_member *member) {
   mp_task_cancel(MP_CONTAINER(member, struct mp_task, member));
 }
 
+/* "task spec/a_spec.lua:12" */
+static void push_name(lua_State *L, struct mp_member *member) {
+  mp_task_push(L, MP_CONTAINER(member, struct mp_task, member));
+  lua_getiuservalue(L, -1, MP_TASK_NAME);
+  lua_getiuservalue(L, -2, MP_TASK_SPAWNED_AT);
+  const char *name = lua_tostring(L, -2), *where = lua_tostring(L, -1);
+  lua_pushfstring(L, "a task%s%s%s%s", name ? " called " : "", name ? name : "", where ? " of " : "",
+                  where ? where : "");
+  lua_replace(L, -4);
+  lua_pop(L, 2);
+}
+
 /* ---- the bottom of every coroutine ---- */
 
 /* The stack as it is where the error is raised: unwinding takes it away. A cancellation needs none. */
@@ -27,6 +39,10 @@ static int l_keep_trace(lua_State *L) {
   struct mp_task *task = mp_sched_of(L)->current;
   if (task->cancel != MP_CANCEL_NONE && mp_is_cancelled(L, 1)) return 1;
   if (task->has_trace && mp_held_ending(task->sched)) return 1; /* where it was stuck says more */
+  if (task->sched->on_raise) {
+    task->sched->on_raise(task->sched, L);
+    lua_settop(L, 1);
+  }
   mp_traceback(L, L, NULL, 1);
   mp_task_keep_trace(L);
   return 1;
@@ -100,6 +116,7 @@ static struct mp_task *make_slot(struct mp_sched *sched) {
   mp_list_init(&task->nested);
   mp_list_init(&task->owned);
   task->member.cancel = cancel_member;
+  task->member.push_name = push_name;
   if (mp_timer_init(&task->timer, &sched->loop->timers, on_timeout) < 0) goto fail;
   if (mp_timer_init(&task->grace, &sched->loop->timers, on_grace_over) < 0) goto fail;
   sched->slots[sched->n_slots++] = task;

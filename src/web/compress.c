@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <zlib.h>
 #ifdef MOONPOOL_BROTLI
-#include <brotli/encode.h>
+#include "web/brotli.h"
 #endif
 
 enum {
@@ -24,11 +24,13 @@ enum {
 /* ---- what the client takes ---- */
 
 enum mp_coding mp_packing_accepted(const struct mp_head *head) {
-  unsigned offered = MP_CODING_BIT(MP_CODING_GZIP) | MP_CODING_BIT(MP_CODING_DEFLATE);
+  const unsigned zlib = MP_CODING_BIT(MP_CODING_GZIP) | MP_CODING_BIT(MP_CODING_DEFLATE);
 #ifdef MOONPOOL_BROTLI
-  offered |= MP_CODING_BIT(MP_CODING_BROTLI);
+  /* Asked for only by who would get it: the library is not looked for before. */
+  enum mp_coding coding = mp_coding_accepted(head, zlib | MP_CODING_BIT(MP_CODING_BROTLI));
+  if (coding != MP_CODING_BROTLI || mp_brotli()) return coding;
 #endif
-  return mp_coding_accepted(head, offered);
+  return mp_coding_accepted(head, zlib);
 }
 
 /* ---- what is worth it ---- */
@@ -133,18 +135,20 @@ struct mp_packer {
 static struct mp_packer *open_brotli(void) {
   struct mp_packer *packer = calloc(1, sizeof *packer);
   if (!packer) return NULL;
+  const struct mp_brotli *library = mp_brotli();
   packer->coding = MP_CODING_BROTLI;
-  packer->brotli = BrotliEncoderCreateInstance(NULL, NULL, NULL);
+  packer->brotli = library ? library->CreateInstance(NULL, NULL, NULL) : NULL;
   if (!packer->brotli) {
     free(packer);
     return NULL;
   }
-  BrotliEncoderSetParameter(packer->brotli, BROTLI_PARAM_QUALITY, BROTLI_QUALITY);
-  BrotliEncoderSetParameter(packer->brotli, BROTLI_PARAM_LGWIN, BROTLI_WINDOW);
+  library->SetParameter(packer->brotli, BROTLI_PARAM_QUALITY, BROTLI_QUALITY);
+  library->SetParameter(packer->brotli, BROTLI_PARAM_LGWIN, BROTLI_WINDOW);
   return packer;
 }
 
 static int add_brotli(BrotliEncoderState *state, struct mp_slice piece, bool last, struct mp_buf *out) {
+  const struct mp_brotli *library = mp_brotli();
   BrotliEncoderOperation op = last ? BROTLI_OPERATION_FINISH : BROTLI_OPERATION_FLUSH;
   const uint8_t *in = (const uint8_t *)piece.at;
   size_t left = piece.len;
@@ -152,9 +156,9 @@ static int add_brotli(BrotliEncoderState *state, struct mp_slice piece, bool las
     size_t room = STEP;
     char *to = mp_buf_room(out, room);
     uint8_t *next = (uint8_t *)to;
-    if (!to || !BrotliEncoderCompressStream(state, op, &left, &in, &room, &next, NULL)) return -ENOMEM;
+    if (!to || !library->CompressStream(state, op, &left, &in, &room, &next, NULL)) return -ENOMEM;
     mp_buf_grew(out, STEP - room);
-  } while (left > 0 || BrotliEncoderHasMoreOutput(state) || (last && !BrotliEncoderIsFinished(state)));
+  } while (left > 0 || library->HasMoreOutput(state) || (last && !library->IsFinished(state)));
   return 0;
 }
 #endif
@@ -184,7 +188,7 @@ void mp_packer_free(struct mp_packer *packer) {
   if (!packer) return;
 #ifdef MOONPOOL_BROTLI
   if (packer->brotli)
-    BrotliEncoderDestroyInstance(packer->brotli);
+    mp_brotli()->DestroyInstance(packer->brotli);
   else
 #endif
     deflateEnd(&packer->z);

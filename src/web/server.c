@@ -162,6 +162,10 @@ int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n) {
   return err;
 }
 
+int mp_server_take(struct mp_server *server, int fd, const struct mp_address *peer) {
+  return mp_conn_open(server, fd, peer);
+}
+
 void mp_server_drain(struct mp_server *server, uint64_t idle_ms) {
   if (server->draining) return;
   server->draining = true;

@@ -137,6 +137,10 @@ int mp_server_init(struct mp_server *server, struct mp_loop *loop, struct mp_log
 /* Listens on inherited descriptors (taken over). 0 or -errno. */
 int mp_server_adopt(struct mp_server *server, const int *fds, unsigned n);
 
+/* A connected socket that came another way, taken over whatever this returns; whose the other end is, is `peer`'s to
+ * say. 0 or -errno. */
+int mp_server_take(struct mp_server *server, int fd, const struct mp_address *peer);
+
 /* Stops accepting; answers each connection's next request with "Connection: close". Connections idle after `idle_ms`
  * are closed (0: at once). on_drained follows. */
 void mp_server_drain(struct mp_server *server, uint64_t idle_ms);

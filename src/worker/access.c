@@ -1,6 +1,7 @@
 #include "worker/access.h"
 #include "base/err.h"
 #include "worker/atoms.h"
+#include "worker/brief.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -123,7 +124,8 @@ static int json_line(struct mp_buf *out, const struct mp_access_facts *f) {
 
 int mp_access_line(struct mp_buf *out, const struct mp_access_facts *facts, struct mp_access_form form) {
   size_t before = mp_buf_len(out);
-  int err = form.json    ? json_line(out, facts)
+  int err = form.brief   ? mp_brief_line(out, facts, form.colour)
+            : form.json  ? json_line(out, facts)
             : form.atoms ? mp_atoms_line(out, form.atoms, facts)
                          : combined_line(out, facts);
   if (err < 0) out->end = out->start + (uint32_t)before;

@@ -38,7 +38,8 @@ int mp_access_stamp(struct mp_buf *out, time_t at);
 /* How lines look: JSON; or else by a format of atoms (atoms.h); or else, without one, combined. */
 struct mp_access_form {
   bool json;
-  const char *atoms; /* borrowed; NULL: none */
+  bool brief, colour; /* brief.h */
+  const char *atoms;  /* borrowed; NULL: none */
 };
 
 /* Appends the line. 0 or -ENOMEM: then nothing was appended. */

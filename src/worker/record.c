@@ -4,6 +4,8 @@
 #include "base/err.h"
 #include "http/traceparent.h"
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static time_t wall_clock(void) {
@@ -17,14 +19,24 @@ static struct mp_slice value_of(const struct mp_head *head, struct mp_slice name
   return field ? field->value : MP_SLICE("");
 }
 
+/* While an app is written, what is shown on the terminal is for a person. */
+static struct mp_access_form form_of(const struct mp_config *config) {
+  const char *no_colour = getenv("NO_COLOR");
+  bool shown = strcmp(config->access_log, "-") == 0;
+  bool brief = config->watch && shown && !config->log_json && !config->access_log_format;
+  return (struct mp_access_form){.json = config->log_json,
+                                 .brief = brief,
+                                 .colour = brief && isatty(STDERR_FILENO) && !(no_colour && *no_colour),
+                                 .atoms = config->access_log_format};
+}
+
 int mp_record_open(struct mp_record *record, struct mp_loop *loop, struct mp_log *log, const struct mp_config *config,
                    unsigned worker) {
   *record = (struct mp_record){
       .log = log, .loop = loop, .config = config, .worker = worker, .slow_ms = (uint64_t)(config->slow_request * 1000)};
   record->wanted = config->access_log || record->slow_ms;
   if (!config->access_log) return 0;
-  int err = mp_access_open(&record->access, loop, log, config->access_log,
-                           (struct mp_access_form){config->log_json, config->access_log_format});
+  int err = mp_access_open(&record->access, loop, log, config->access_log, form_of(config));
   record->has_access = err == 0;
   return err;
 }

@@ -1,95 +1,85 @@
 /* Requests on their way to the app, and what the shared page is told of them. */
 #include "api/open.h"
+#include "worker/http.h"
 #include "worker/inside.h"
-#include <stdio.h>
-#include <sys/socket.h>
 
 /* ---- the shared page: what the master and the siblings may know ---- */
 
-static void publish_counts(struct mp_worker *w) {
-  MP_PUBLISH(w, requests, w->server.n_requests);
-  MP_PUBLISH(w, in_flight, w->server.n_held);
-  MP_PUBLISH(w, connections, w->server.n_conns);
+static void publish_counts(struct mp_site *s) {
+  MP_PUBLISH(s, requests, s->server.n_requests);
+  MP_PUBLISH(s, in_flight, s->server.n_held);
+  MP_PUBLISH(s, connections, s->server.n_conns);
 }
 
-/* The master hears it once, and has a successor ready before it says "drain". With no room in the pipe: the next time.
- */
-static void say_spent(struct mp_worker *w) {
-  char word[40];
-  int n = snprintf(word, sizeof word, "\nspent %llu\n", (unsigned long long)w->server.n_requests);
-  if (send(w->setup->control_fd, word, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n) w->enough = UINT64_MAX;
-}
-
-void mp_worker_on_sleep(struct mp_loop *loop) {
-  struct mp_worker *w = MP_CONTAINER(loop, struct mp_worker, loop);
-  if (w->has_server) publish_counts(w);
-  if (w->api) mp_api_show(w->api);
-  mp_viewer_sleep(&w->viewer);
-  if (w->server.n_requests >= w->enough) say_spent(w);
-  MP_PUBLISH(w, busy_since_ms, 0);
+void mp_site_sleep(struct mp_site *s) {
+  if (s->has_server) publish_counts(s);
+  if (s->api) mp_api_show(s->api);
+  mp_viewer_sleep(&s->viewer);
+  if (s->server.n_requests >= s->enough && s->setup.ops->on_spent(s, s->server.n_requests)) s->enough = UINT64_MAX;
+  MP_PUBLISH(s, busy_since_ms, 0);
 }
 
 /* Before the app, and neither counted as a request nor written down: it comes every few seconds, from a machine. */
-static void answer_health(struct mp_worker *w, struct mp_exchange *ex) {
-  bool serving = w->stage == MP_WORK_SERVING;
+static void answer_health(struct mp_site *s, struct mp_exchange *ex) {
+  bool serving = s->stage == MP_WORK_SERVING;
   ex->place = MP_VIEWER_UNSEEN;
   ex->reply.status = serving ? 200 : 503;
   int err = mp_reply_set(&ex->reply, MP_SLICE("Content-Type"), MP_SLICE("text/plain; charset=utf-8"));
   if (err == 0) err = mp_reply_set(&ex->reply, MP_SLICE("Cache-Control"), MP_SLICE("no-store"));
   if (err == 0) err = mp_exchange_send(ex, serving ? MP_SLICE("ok\n") : MP_SLICE("draining\n"));
-  mp_viewer_count(&w->viewer, MP_COUNT_HEALTH);
+  mp_viewer_count(&s->viewer, MP_COUNT_HEALTH);
   mp_exchange_finish(ex, err < 0);
 }
 
-static bool is_health_check(const struct mp_worker *w, const struct mp_head *head) {
-  return w->health.len > 0 && mp_slice_is(head->path, w->health) &&
+static bool is_health_check(const struct mp_site *s, const struct mp_head *head) {
+  return s->health.len > 0 && mp_slice_is(head->path, s->health) &&
          (mp_slice_is(head->method, MP_SLICE("GET")) || mp_slice_is(head->method, MP_SLICE("HEAD")));
 }
 
 /* Told before Lua runs, so that a crash in the handler finds its request counted. */
 static void on_request(struct mp_server *server, struct mp_exchange *ex) {
-  struct mp_worker *w = MP_CONTAINER(server, struct mp_worker, server);
-  MP_PUBLISH(w, in_flight, server->n_held);
-  if (is_health_check(w, &ex->head)) {
-    answer_health(w, ex);
+  struct mp_site *s = MP_CONTAINER(server, struct mp_site, server);
+  MP_PUBLISH(s, in_flight, server->n_held);
+  if (is_health_check(s, &ex->head)) {
+    answer_health(s, ex);
     return;
   }
-  mp_viewer_begin(&w->viewer, ex);
+  mp_viewer_begin(&s->viewer, ex);
   mp_api_server_ops.on_request(server, ex);
   bool held = server->current == ex;
-  mp_viewer_leave(&w->viewer, ex, held);
-  if (held && w->record.slow_ms && !mp_timer_started(&w->slow)) mp_timer_start(&w->slow, w->record.slow_ms);
+  mp_viewer_leave(&s->viewer, ex, held);
+  if (held && s->record.slow_ms && !mp_timer_started(&s->slow)) mp_timer_start(&s->slow, s->record.slow_ms);
 }
 
-void mp_worker_on_slow(struct mp_timer *timer) {
-  struct mp_worker *w = MP_CONTAINER(timer, struct mp_worker, slow);
-  uint64_t again_ms = mp_api_tell_slow(w->api, w->record.slow_ms);
+void mp_site_on_slow(struct mp_timer *timer) {
+  struct mp_site *s = MP_CONTAINER(timer, struct mp_site, slow);
+  uint64_t again_ms = mp_api_tell_slow(s->api, s->record.slow_ms);
   if (again_ms) mp_timer_start(timer, again_ms);
 }
 
-static struct mp_worker *of_server(struct mp_server *server) {
-  return MP_CONTAINER(server, struct mp_worker, server);
+static struct mp_site *of_server(struct mp_server *server) {
+  return MP_CONTAINER(server, struct mp_site, server);
 }
 
 /* Siblings decide by these numbers, so they are told at once. */
 static void on_connections(struct mp_server *server) {
-  struct mp_worker *w = of_server(server);
-  MP_PUBLISH(w, connections, server->n_conns);
-  MP_PUBLISH(w, accepted, ++w->n_accepted);
-  mp_viewer_count(&w->viewer, MP_COUNT_ACCEPTED);
+  struct mp_site *s = of_server(server);
+  MP_PUBLISH(s, connections, server->n_conns);
+  MP_PUBLISH(s, accepted, ++s->n_accepted);
+  mp_viewer_count(&s->viewer, MP_COUNT_ACCEPTED);
 }
 
 static bool holds_back(struct mp_server *server) {
-  struct mp_worker *w = of_server(server);
-  return mp_share_holds_back(&w->share, server->n_conns, mp_loop_now(&w->loop));
+  struct mp_site *s = of_server(server);
+  return mp_share_holds_back(&s->share, server->n_conns, mp_loop_now(s->loop));
 }
 
 static void on_over(struct mp_exchange *ex, bool whole) {
-  struct mp_worker *w = of_server(ex->server);
+  struct mp_site *s = of_server(ex->server);
   if (ex->place == MP_VIEWER_UNSEEN) return;
-  mp_viewer_over(&w->viewer, ex);
-  if (w->record.wanted && mp_record_over(&w->record, ex, whole, w->viewer.now_ns))
-    mp_viewer_count(&w->viewer, MP_COUNT_SLOW);
+  mp_viewer_over(&s->viewer, ex);
+  if (s->record.wanted && mp_record_over(&s->record, ex, whole, s->viewer.now_ns))
+    mp_viewer_count(&s->viewer, MP_COUNT_SLOW);
 }
 
 static void on_forget(struct mp_exchange *ex) {
@@ -103,42 +93,18 @@ static void on_refused(struct mp_server *server, const struct mp_address *peer, 
 
 /* ---- the server ---- */
 
-static struct mp_server_config server_config(const struct mp_worker *w) {
-  const struct mp_config *c = w->setup->config;
-  return (struct mp_server_config){
-      .limits = {.request_line = c->limit_request_line,
-                 .fields = c->limit_request_fields,
-                 .field_size = c->limit_request_field_size,
-                 .head = c->limit_request_head < UINT32_MAX ? (uint32_t)c->limit_request_head : UINT32_MAX,
-                 .body = c->max_body},
-      .max_connections = c->max_connections,
-      .pipeline = c->limit_pipeline,
-      .keep_alive_ms = mp_worker_ms(c->keep_alive),
-      .header_ms = mp_worker_ms(c->header_timeout),
-      .body_ms = mp_worker_ms(c->body_timeout),
-      .write_ms = mp_worker_ms(c->write_timeout),
-      .request_ms = mp_worker_ms(c->request_timeout),
-      .drain_idle_ms = mp_worker_ms(c->drain_idle),
-      .no_server = !c->server_header,
-      .compress = c->compress,
-      .proxy_protocol = c->proxy_protocol,
-      .trust = c->trusted_proxies ? &w->trust : NULL,
-  };
-}
-
-int mp_worker_open_server(struct mp_worker *w) {
-  const struct mp_worker_setup *s = w->setup;
-  struct mp_server_config config = server_config(w);
-  w->ops = mp_api_server_ops;
-  w->ops.on_request = on_request;
-  w->ops.on_over = on_over;
-  w->ops.on_forget = on_forget;
-  w->ops.on_refused = on_refused;
-  w->ops.holds_back = holds_back;
-  w->ops.on_connections = on_connections;
-  int err = mp_server_init(&w->server, &w->loop, w->log, &config, &w->ops, w->api);
+int mp_site_open_server(struct mp_site *s) {
+  struct mp_server_config config = mp_worker_http_config(s->setup.config, &s->trust);
+  s->ops = mp_api_server_ops;
+  s->ops.on_request = on_request;
+  s->ops.on_over = on_over;
+  s->ops.on_forget = on_forget;
+  s->ops.on_refused = on_refused;
+  s->ops.holds_back = holds_back;
+  s->ops.on_connections = on_connections;
+  int err = mp_server_init(&s->server, s->loop, s->log, &config, &s->ops, mp_api_realm(s->api));
   if (err < 0) return err;
-  w->has_server = true;
-  w->server.files.bundle = s->bundle;
-  return mp_server_adopt(&w->server, s->listen_fds, s->n_listen);
+  s->server.files.bundle = s->setup.bundle;
+  s->has_server = s->has_doors = true;
+  return mp_server_adopt(&s->server, s->setup.listen_fds, s->setup.n_listen);
 }

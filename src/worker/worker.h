@@ -12,6 +12,8 @@
 #include "base/config.h"
 #include "bundle/bundle.h"
 
+struct mp_extension;
+
 enum { MP_WORKER_LISTENERS = 64 };
 
 struct mp_worker_setup {
@@ -25,6 +27,7 @@ struct mp_worker_setup {
   int commons_fd, bell_fd;             /* taken over: commons.h */
   int listen_fds[MP_WORKER_LISTENERS]; /* taken over */
   unsigned n_listen;
+  const struct mp_extension *extension; /* borrowed; NULL: none */
 };
 
 /* Until it is told to leave. The exit code: 0, 1 an internal failure, 3 the app failed to load. */

@@ -1,0 +1,1 @@
+return require("moonpool.auth").basic -- app:use(require "moonpool.basic_auth" { … })

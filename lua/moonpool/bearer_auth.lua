@@ -1,0 +1,1 @@
+return require("moonpool.auth").bearer -- app:use(require "moonpool.bearer_auth" { … })
