@@ -317,7 +317,8 @@ describe("a bundle", function()
     end
     assert(shell("cp '%s' '%s/device-ui' && mkdir '%s/proc' '%s/dev'", made, root, root, root))
     if not shell("unshare -m true 2>/dev/null") then return pending "needs mount namespaces" end
-    local inside = ("mount -t proc proc '%s/proc' && mount --bind /dev '%s/dev' && exec chroot '%s' /device-ui --listen 127.0.0.1:0")
+    local inside = ("mount -t proc proc '%s/proc' && mount --bind /dev '%s/dev'"
+      .. " && exec chroot '%s' /device-ui --listen 127.0.0.1:0")
       :format(root, root, root)
     local s = server.start { binary = "/usr/bin/unshare", argv = { "-m", "sh", "-c", inside } }
     says(s, "/", "hello from the bundle")

@@ -47,7 +47,7 @@ int mp_seal_sign(struct mp_seal *s, const char *secret, char public_key[MP_SUM_T
   unsigned char seed[crypto_sign_SEEDBYTES], open[crypto_sign_PUBLICKEYBYTES], key[crypto_sign_SECRETKEYBYTES];
   unsigned char signature[MP_SIGNATURE];
   char lines[MP_SEAL_SIGNED + 1];
-  struct library lib;
+  struct library lib = {0};
   int err = read_hex(seed, sizeof seed, secret);
   if (err == 0) err = open_library(&lib);
   if (err < 0) return err;
@@ -65,7 +65,7 @@ int mp_seal_sign(struct mp_seal *s, const char *secret, char public_key[MP_SUM_T
 int mp_seal_check(const struct mp_seal *s, const char *public_key) {
   unsigned char open[crypto_sign_PUBLICKEYBYTES], signature[MP_SIGNATURE];
   char lines[MP_SEAL_SIGNED + 1];
-  struct library lib;
+  struct library lib = {0};
   if (read_hex(open, sizeof open, public_key) < 0) return -EINVAL;
   if (!s->signature[0]) return -ENOKEY;
   if (read_hex(signature, sizeof signature, s->signature) < 0) return -EKEYREJECTED;

@@ -12,8 +12,6 @@ int mp_verb_test(int argc, char **argv);
 int mp_verb_version(int argc, char **argv);
 int mp_verb_help(int argc, char **argv);
 
-
-
 /* Roles of our own processes, started by exec from our own executable. */
 int mp_role_worker(int argc, char **argv);
 int mp_role_config(int argc, char **argv);
