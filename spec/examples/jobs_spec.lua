@@ -8,8 +8,15 @@ local FORM = { headers = { ["Content-Type"] = "application/x-www-form-urlencoded
 describe("examples/jobs", function()
   local s
 
-  setup(function() s = server.start { app = "examples/jobs", workers = 2 } end)
-  teardown(function() s:stop() end)
+  local database
+  setup(function()
+    database = os.tmpname()
+    s = server.start { app = "examples/jobs", workers = 2, env = { JOBS_DB = database } }
+  end)
+  teardown(function()
+    s:stop()
+    for _, suffix in ipairs { "", "-wal", "-shm" } do os.remove(database .. suffix) end
+  end)
 
   local function last_line(body)
     return body:match "([^\n]+)\n$"

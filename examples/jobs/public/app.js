@@ -128,6 +128,11 @@ class Job {
     this.screen = new Screen(this.output);
     node.querySelector("h2").textContent = script.name;
     node.querySelector(".about").textContent = script.about;
+    if (script.takes) {
+      const about = node.querySelector(".about");
+      about.textContent += `. Takes ${script.takes.map((t) => `${t.name} (${t.rule})`).join(", ")}`;
+      this.input.placeholder = script.takes.map((t) => t.name).join(" ");
+    }
     this.output.setAttribute("aria-label", `Output of ${script.name}`);
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
     this.cancel.addEventListener("click", () => this.abort?.abort());
@@ -148,7 +153,7 @@ class Job {
     this.cancel.hidden = !running;
     (running ? this.cancel : this.run).focus();
     clearInterval(this.clock);
-    if (running) this.clock = setInterval(() => this.tell(`running, ${this.seconds()}`), 100);
+    if (running) this.clock = setInterval(() => this.tell(`${this.waiting ? "waiting in line" : "running"}, ${this.seconds()}`), 100);
   }
 
   async start() {
@@ -157,6 +162,7 @@ class Job {
     try { args = splitArguments(this.input.value); } catch (error) { this.tell(error.message, "bad"); return; }
     this.abort = new AbortController();
     this.began = performance.now();
+    this.waiting = false;
     this.screen.reset();
     this.output.hidden = false;
     this.setRunning(true);
@@ -177,6 +183,8 @@ class Job {
       });
       if (!response.ok) return [(await response.json()).message, "bad"];
       for await (const { event, data } of messages(response.body)) {
+        if (event === "queued") this.waiting = true;
+        if (event === "started") this.waiting = false;
         if (event === "output") this.screen.write(JSON.parse(data));
         if (event === "result") return this.describe(JSON.parse(data));
       }
@@ -190,6 +198,7 @@ class Job {
   describe(result) {
     const after = `after ${result.elapsed.toFixed(2)} s`;
     if (result.reason === "exit") return [`exit ${result.code} ${after}`, result.ok ? "good" : "bad"];
+    if (result.reason === "not started") return [result.text, "bad"];
     const cause = result.timed_out ? " (it took too long)" : "";
     if (result.reason === "signal") return [`killed by ${result.signame}${cause} ${after}`, "bad"];
     return [`its status was lost ${after}`, "bad"];

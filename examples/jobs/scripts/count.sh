@@ -1,5 +1,6 @@
 #!/bin/sh
 # Counts slowly: to 10, or to the number given
+# takes number?: integer 1..100000
 to=${1:-10}
 i=1
 while [ "$i" -le "$to" ]; do
