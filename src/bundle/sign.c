@@ -50,7 +50,7 @@ int mp_seal_sign(struct mp_seal *s, const char *secret, char public_key[MP_SUM_T
   struct library lib = {0};
   int err = read_hex(seed, sizeof seed, secret);
   if (err == 0) err = open_library(&lib);
-  if (err < 0) return err;
+  if (err < 0 || !lib.make_keys || !lib.sign) return err;
   size_t n = mp_seal_lines(s, lines, sizeof lines);
   lib.make_keys(open, key, seed);
   lib.sign(signature, NULL, (const unsigned char *)lines, n, key);
@@ -70,7 +70,7 @@ int mp_seal_check(const struct mp_seal *s, const char *public_key) {
   if (!s->signature[0]) return -ENOKEY;
   if (read_hex(signature, sizeof signature, s->signature) < 0) return -EKEYREJECTED;
   int err = open_library(&lib);
-  if (err < 0) return err;
+  if (err < 0 || !lib.check) return err;
   size_t n = mp_seal_lines(s, lines, sizeof lines);
   err = lib.check(signature, (const unsigned char *)lines, n, open) == 0 ? 0 : -EKEYREJECTED;
   dlclose(lib.handle);

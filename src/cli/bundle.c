@@ -4,6 +4,7 @@
 #include "cli/conf.h"
 #include "cli/verbs.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -173,8 +174,8 @@ static int make(struct words *w) {
   if (err < 0) fprintf(stderr, "moonpool: no bundle: %s\n", m->why);
   if (err < 0)
     return err == -EBADMSG || err == -ENOENT ? MP_EXIT_APP : err == -EINVAL ? MP_EXIT_USAGE : MP_EXIT_INTERNAL;
-  printf("%s: %u files, %llu bytes\n", m->out, m->gather.n_names,
-         (unsigned long long)(m->seal.program + m->seal.files + MP_SEAL_SIZE));
+  uint64_t size = m->seal.program + m->seal.files + MP_SEAL_SIZE;
+  printf("%s: %u files, %" PRIu64 " bytes\n", m->out, m->gather.n_names, size);
   if (m->secret) printf("public key: %s\n", m->public_key);
   return MP_EXIT_WELL;
 }
