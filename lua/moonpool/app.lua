@@ -229,6 +229,11 @@ local FOLDER_OPTIONS = {
   dotfiles = function(v) return type(v) == "boolean", "true or false" end,
 }
 
+-- In the bundle, when the app came in one; else on the disk.
+local function is_folder(path)
+  return core.is_app_folder and core.is_app_folder(path) or core.is_folder(path)
+end
+
 --- app:static(prefix, folder[, { index, max_age, fallback, dotfiles }]): files, for what no route takes.
 ---@param prefix string
 ---@param folder string
@@ -243,7 +248,7 @@ function methods.static(app, prefix, folder, options)
   end
   if options ~= nil and type(options) ~= "table" then
     error(("%s: options must be a table, got %s"):format(what, type(options)), 2)
-  elseif folder:find("\0", 1, true) or not core.is_folder(folder) then
+  elseif folder:find("\0", 1, true) or not is_folder(folder) then
     error(("%s: %s is no folder"):format(what, folder), 2)
   end
   local read = check_options(FOLDER_OPTIONS, options or {}, what, "index, max_age, fallback, dotfiles", 2)
@@ -267,7 +272,7 @@ end
 function methods.templates(app, folder, options)
   check_app(app, "templates", 2)
   local set = template.new_set("app:templates", folder, options, 2)
-  if not core.is_folder(folder) then
+  if not is_folder(folder) then
     error(("app:templates: %s is no folder"):format(folder), 2)
   end
   app._templates = set

@@ -1,6 +1,7 @@
 -- An app file: where it is, where its modules are, and what it gives.
 
 local app_module = require "moonpool.app"
+local core = require "moonpool.core"
 
 local M = {}
 
@@ -17,6 +18,9 @@ end
 
 --- → the app's file, its folder with a slash at the end, and its name in there
 function M.locate(path)
+  if core.app_file then
+    return "app.lua", "./", "app.lua" -- a bundle's
+  end
   if is_folder(path) then
     path = path:gsub("/*$", "/") .. "app.lua"
   end
@@ -26,8 +30,10 @@ end
 
 -- As loadfile, but messages name the file as it is called in the app's folder.
 local function load_body(path, name)
-  local file, why = io.open(path, "rb")
-  local text
+  local text, file, why = core.app_file and core.app_file(name)
+  if not text then
+    file, why = io.open(path, "rb")
+  end
   if file then
     text, why = file:read("a")
     file:close()
@@ -53,6 +59,9 @@ end
 
 --- A module of the app comes before one of the same name that is installed on the machine.
 function M.add_paths(base)
+  if core.app_file then
+    return -- the core's searcher finds them in the bundle
+  end
   package.path = table.concat({
     base .. "?.lua", base .. "?/init.lua", base .. "lua/?.lua", base .. "lua/?/init.lua",
     base .. "lua_modules/share/lua/5.4/?.lua", base .. "lua_modules/share/lua/5.4/?/init.lua", package.path,

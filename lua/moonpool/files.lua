@@ -9,6 +9,10 @@ local M = {}
 ---@param path string
 ---@return string?, string?
 function M.read(path)
+  local held = core.app_file and core.app_file(path)
+  if held then
+    return held
+  end
   local file, why = io.open(path, "rb")
   if not file then
     return nil, (why:gsub("^.*: ", ""))
@@ -23,7 +27,7 @@ end
 ---@param path string
 ---@return string?
 function M.stamp(path)
-  return core.file_stamp(path)
+  return core.app_file and core.app_file(path) or core.file_stamp(path)
 end
 
 return M

@@ -164,7 +164,7 @@ void mp_multipart_open(lua_State *L);
 
 /* open.c: the parts of the core that need no loop; `log` and what `setup` points to outlive the state. */
 void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct mp_log *log);
-void mp_searcher_open(lua_State *L, const struct mp_config *config);
+void mp_searcher_open(lua_State *L, const struct mp_api_setup *setup);
 
 /* crew.c: the threads end; what does not come back is left behind. */
 bool mp_crews_close(struct mp_api *api); /* false: one was left behind */

@@ -1,5 +1,6 @@
 /* moonpool.read_file and moonpool.write_file */
 #include "api/api.h"
+#include "api/bundled.h"
 #include "api/push.h"
 #include "base/err.h"
 #include "io/whole.h"
@@ -95,6 +96,8 @@ static const char *check_path(lua_State *L) {
 /* read_file(path) → its bytes, or nil, message, code */
 static int l_read_file(lua_State *L) {
   const char *path = check_path(L);
+  const struct mp_bundle *bundle = mp_api_of(L)->setup.bundle;
+  if (bundle && mp_bundled_push(L, bundle, path)) return 1;
   lua_settop(L, 1);
   struct call *call = new_call(L, "read_file");
   call->whole = mp_whole_read(mp_api_of(L)->loop, path, on_done, call);

@@ -86,7 +86,7 @@ static int p_open(lua_State *L) {
   const struct mp_crew *crew = lua_touserdata(L, 2);
   luaL_openlibs(L);
   mp_coro_open(L);
-  mp_searcher_open(L, crew->setup.config);
+  mp_searcher_open(L, &crew->setup);
   set_paths(L, crew);
   open_core(L, t, crew);
   lua_getglobal(L, "require");

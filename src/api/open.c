@@ -1,4 +1,5 @@
 #include "api/api.h"
+#include "api/bundled.h"
 #include "api/channel.h"
 #include "api/embedded.h"
 #include "api/gate.h"
@@ -51,9 +52,13 @@ static int l_embedded_searcher(lua_State *L) {
 }
 
 /* Moonpool's own modules come before what lies on package.path; with --lua from that folder instead. */
-void mp_searcher_open(lua_State *L, const struct mp_config *config) {
+void mp_searcher_open(lua_State *L, const struct mp_api_setup *setup) {
+  const struct mp_config *config = setup->config;
   lua_getglobal(L, "package");
   if (config->lua_dir) {
+    lua_getfield(L, -1, "searchers");
+    mp_bundled_search(L, setup->bundle, 2);
+    lua_pop(L, 1);
     lua_getfield(L, -1, "path");
     lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", config->lua_dir, config->lua_dir, lua_tostring(L, -1));
     lua_setfield(L, -3, "path");
@@ -67,6 +72,7 @@ void mp_searcher_open(lua_State *L, const struct mp_config *config) {
   }
   lua_pushcfunction(L, l_embedded_searcher);
   lua_rawseti(L, -2, 2);
+  mp_bundled_search(L, setup->bundle, 3);
   lua_pop(L, 2);
 }
 
@@ -105,6 +111,7 @@ static void merge_into_core(lua_State *L) {
 void mp_core_open_shared(lua_State *L, const struct mp_api_setup *setup, struct mp_log *log) {
   mp_logging_open(L, log);
   mp_native_open(L);
+  mp_bundled_open(L, setup->bundle);
   mp_json_open(L);
   lua_setfield(L, -2, "json");
   mp_text_open(L);
@@ -184,7 +191,7 @@ static int p_open(lua_State *L) {
   struct mp_api *api = lua_touserdata(L, 1);
   luaL_openlibs(L);
   mp_coro_open(L);
-  mp_searcher_open(L, api->setup.config);
+  mp_searcher_open(L, &api->setup);
   open_core(L, api);
   mp_collector_open(L);
   const struct mp_extension *more = api->setup.extension;

@@ -16,8 +16,9 @@ struct mp_api_setup {
   struct mp_log *log;
   const struct mp_config *config;
   struct mp_commons *commons;
-  struct mp_trial *trial; /* what tests have beside; NULL: this runs none */
-  unsigned worker;        /* moonpool.worker.id: 1… */
+  const struct mp_bundle *bundle; /* NULL: the app lies on the disk */
+  struct mp_trial *trial;         /* what tests have beside; NULL: this runs none */
+  unsigned worker;                /* moonpool.worker.id: 1… */
   unsigned generation;
   struct mp_view *view;                 /* borrowed: where things are counted; NULL: nobody looks */
   const struct mp_guest *guest;         /* borrowed; NULL: this process is ours */

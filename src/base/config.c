@@ -17,7 +17,9 @@ void mp_config_free(struct mp_config *config) {
                            config->control_socket,
                            config->metrics_listen,
                            config->health,
-                           config->settings};
+                           config->settings,
+                           config->override,
+                           config->public_key};
   for (unsigned i = 0; i < sizeof strings / sizeof *strings; i++) free(strings[i]);
   for (unsigned i = 0; i < config->n_listen; i++) free(config->listen[i]);
   free(config->listen);

@@ -32,9 +32,11 @@ struct mp_config {
   bool proxy_protocol, server_header, compress;
   char *control_socket, *metrics_listen, *health; /* owned; NULL: off */
   bool dev;
-  bool watch;     /* reload when the app's sources change; what does not load is shown instead */
-  char *lua_dir;  /* owned; NULL: the embedded one */
-  char *settings; /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
+  char *override,
+      *public_key; /* owned; NULL: none; of a bundle: the folder whose files win, and who must have signed */
+  bool watch;      /* reload when the app's sources change; what does not load is shown instead */
+  char *lua_dir;   /* owned; NULL: the embedded one */
+  char *settings;  /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
 };
 
 void mp_config_free(struct mp_config *config);

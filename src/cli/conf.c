@@ -13,6 +13,14 @@ enum { INTERNAL = 1, WRONG_CONFIG = 2 /* exit codes */ };
 /* Where the state keeps, under registry keys of its own, what was assigned and on which line. */
 static const char values_key[] = "moonpool.conf.values", lines_key[] = "moonpool.conf.lines";
 
+struct printing {
+  const char *file;     /* borrowed */
+  struct mp_slice text; /* borrowed: what is in it; at NULL: it is read */
+  struct mp_options *o; /* borrowed: the same table that the master checks against knows the line here */
+  struct mp_buf out;    /* owned */
+  struct mp_seal *seal; /* borrowed: takes the key `bundle`; NULL: nobody asks */
+};
+
 /* stdout carries the settings. */
 static int l_print(lua_State *L) {
   int n = lua_gettop(L);
@@ -89,9 +97,12 @@ static void push_environment(lua_State *L) {
 }
 
 static int l_run(lua_State *L) {
-  const char *file = lua_touserdata(L, 1);
+  const struct printing *p = lua_touserdata(L, 1);
   open_libraries(L);
-  if (luaL_loadfilex(L, file, "t") != LUA_OK) return lua_error(L);
+  lua_pushfstring(L, "@%s", p->file);
+  int err = p->text.at ? luaL_loadbufferx(L, p->text.at, p->text.len, lua_tostring(L, -1), "t")
+                       : luaL_loadfilex(L, p->file, "t");
+  if (err != LUA_OK) return lua_error(L);
   push_environment(L);
   lua_setupvalue(L, -2, 1); /* _ENV */
   lua_call(L, 0, 0);
@@ -99,12 +110,6 @@ static int l_run(lua_State *L) {
 }
 
 /* The settings, one after the other. */
-
-struct printing {
-  const char *file;     /* borrowed */
-  struct mp_options *o; /* borrowed: the same table that the master checks against knows the line here */
-  struct mp_buf out;    /* owned */
-};
 
 _Noreturn static void refuse(lua_State *L, const struct printing *p, const char *key, const char *why) {
   lua_getfield(L, LUA_REGISTRYINDEX, lines_key);
@@ -193,8 +198,33 @@ static void print_app(lua_State *L, struct printing *p) {
   lua_pop(L, 1);
 }
 
+/* A word of the key `bundle`: text of one line. `out` may be NULL: it is checked only. */
+static void take_word(lua_State *L, const struct printing *p, const char *name, char *out) {
+  char text[160];
+  size_t len = 0;
+  const char *word = lua_getfield(L, -1, name) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+  bool good = word && len > 0 && len <= MP_SEAL_WORD && word[0] != ' ' && word[len - 1] != ' ';
+  for (size_t i = 0; good && i < len; i++) good = (unsigned char)word[i] >= ' ' && word[i] != 127;
+  if (!good && !lua_isnil(L, -1)) {
+    snprintf(text, sizeof text, "bundle: %s is a text of 1 to %d bytes, without spaces around it", name, MP_SEAL_WORD);
+    refuse(L, p, "bundle", text);
+  }
+  if (word && out) memcpy(out, word, len + 1);
+  lua_pop(L, 1);
+}
+
+static void take_bundle(lua_State *L, struct printing *p) {
+  if (lua_type(L, -1) != LUA_TTABLE) refuse(L, p, "bundle", "bundle: a table is wanted: { name = …, version = … }");
+  take_word(L, p, "name", p->seal ? p->seal->name : NULL);
+  take_word(L, p, "version", p->seal ? p->seal->version : NULL);
+}
+
 static void print_setting(lua_State *L, struct printing *p, const char *key) {
   char text[160];
+  if (strcmp(key, "bundle") == 0) {
+    take_bundle(L, p);
+    return;
+  }
   if (strcmp(key, "app") == 0) {
     print_app(L, p);
     return;
@@ -242,18 +272,26 @@ static int flush_lines(const struct mp_buf *out) {
   return fwrite(mp_buf_at(out), 1, len, stdout) == len && fflush(stdout) == 0 ? 0 : INTERNAL;
 }
 
-int mp_conf_run(const char *file) {
+static int run(struct printing p) {
   struct mp_options o;
-  struct printing p = {.file = file, .o = &o};
+  p.o = &o;
   lua_State *L = luaL_newstate();
   if (!L) return INTERNAL;
-  int code = mp_options_init(&o) < 0 ? INTERNAL : call(L, l_run, (void *)(uintptr_t)file);
+  int code = mp_options_init(&o) < 0 ? INTERNAL : call(L, l_run, &p);
   if (code == 0) code = call(L, l_print_settings, &p);
-  if (code == 0) code = flush_lines(&p.out);
+  if (code == 0 && !p.seal) code = flush_lines(&p.out);
   lua_close(L);
   mp_buf_free(&p.out);
   mp_options_free(&o);
   return code;
+}
+
+int mp_conf_run(const char *file, struct mp_slice text) {
+  return run((struct printing){.file = file, .text = text});
+}
+
+int mp_conf_bundle(const char *file, struct mp_seal *seal) {
+  return run((struct printing){.file = file, .seal = seal});
 }
 
 const char *mp_conf_language(void) {

@@ -6,8 +6,15 @@
 #ifndef MP_CLI_CONF_H
 #define MP_CLI_CONF_H
 
+#include "bundle/seal.h"
+
+#define MP_CONF_NAME "moonpool.conf.lua"
+
 /* The exit code: 0; 1; or 2 with one line on stderr that names file and line. */
-int mp_conf_run(const char *file);
+int mp_conf_run(const char *file, struct mp_slice text); /* `text`: what is in it; at NULL: it is read */
+
+/* The key `bundle` = { name = …, version = … } alone, into the seal. The exit code. */
+int mp_conf_bundle(const char *file, struct mp_seal *seal);
 
 /* "Lua 5.4.4". Static. */
 const char *mp_conf_language(void);

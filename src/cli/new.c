@@ -63,8 +63,9 @@ static int p_new(lua_State *L) {
   int argc = (int)lua_tointeger(L, 1);
   char **argv = lua_touserdata(L, 2);
   struct mp_config config = {0};
+  struct mp_api_setup setup = {.config = &config};
   luaL_openlibs(L);
-  mp_searcher_open(L, &config);
+  mp_searcher_open(L, &setup);
   lua_getglobal(L, "require");
   lua_pushliteral(L, "moonpool.new");
   lua_call(L, 1, 1);

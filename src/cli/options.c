@@ -63,6 +63,8 @@ const struct mp_option mp_option_table[] = {
   {"dev", MP_OPTION_SWITCH, AT(dev), "off", NULL, "error pages that show the error", .common = true},
   {"watch", MP_OPTION_SWITCH, AT(watch), "off", NULL, "reload when a file of the app is saved (on with moonpool dev)", .idle = false},
   {"lua", MP_OPTION_TEXT, AT(lua_dir), NULL, "DIR", "Moonpool's own Lua from a folder", .idle = false},
+  {"override", MP_OPTION_TEXT, AT(override), NULL, "DIR", "of a bundle: the app's files in this folder win", .idle = false},
+  {"public-key", MP_OPTION_TEXT, AT(public_key), NULL, "HEX", "of a bundle: start only when this key has signed it", .idle = false},
   {0},
 };
 /* clang-format on */

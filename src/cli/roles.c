@@ -1,6 +1,7 @@
 /* The roles that our own processes play. Their words come from the master: a wrong one is a bug, not a user's slip. */
 #include "cli/roles.h"
 #include "base/err.h"
+#include "cli/bundle.h"
 #include "cli/conf.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
@@ -103,7 +104,13 @@ static int run_worker(struct worker_words *w, int argc, char **argv, struct mp_o
   w->log = (struct mp_log){.fd = STDERR_FILENO, .least = o->config.log_level, .json = o->config.log_json};
   w->setup.log = &w->log;
   w->setup.config = &o->config;
-  return mp_worker_run(&w->setup);
+  struct mp_bundle own;
+  int is = mp_own_bundle(&own, o->config.override, false, why);
+  if (is < 0) return mp_bundle_complain(why, is);
+  if (is > 0) w->setup.bundle = &own;
+  int code = mp_worker_run(&w->setup);
+  if (is > 0) mp_bundle_close(&own);
+  return code;
 }
 
 int mp_role_worker(int argc, char **argv) {
@@ -142,6 +149,14 @@ int mp_role_report(int argc, char **argv) {
 }
 
 int mp_role_config(int argc, char **argv) {
+  struct mp_bundle own;
+  char why[MP_BUNDLE_WHY];
   if (argc != 1) return mp_usage("config: one file is wanted");
-  return mp_conf_run(argv[0]);
+  if (strcmp(argv[0], "--bundled") != 0) return mp_conf_run(argv[0], mp_slice(NULL, 0));
+  int is = mp_own_bundle(&own, NULL, false, why);
+  if (is <= 0) return is < 0 ? mp_bundle_complain(why, is) : mp_usage("config: this is no bundle");
+  const struct mp_bundled *file = mp_bundle_find(&own, NULL, MP_CONF_NAME);
+  int code = file ? mp_conf_run(MP_CONF_NAME, file->bytes) : mp_usage("config: there is no " MP_CONF_NAME);
+  mp_bundle_close(&own);
+  return code;
 }

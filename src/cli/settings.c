@@ -1,5 +1,7 @@
 #include "cli/settings.h"
 #include "base/err.h"
+#include "base/self.h"
+#include "cli/conf.h"
 #include "http/forwarded.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -58,13 +60,24 @@ char *mp_app_folder(const char *app) {
   return strndup(app, slash == app ? 1 : (size_t)(slash - app));
 }
 
+/* In the folder whose files win, or in the bundle. */
+static char *choose_bundled_file(struct mp_settings *s) {
+  const char *override = s->options.config.override;
+  char *file = NULL;
+  if (override && asprintf(&file, "%s/" MP_CONF_NAME, override) >= 0 && access(file, F_OK) == 0) return file;
+  free(file);
+  s->file_is_bundled = mp_bundle_find(s->bundle, NULL, MP_CONF_NAME) != NULL;
+  return s->file_is_bundled ? strdup(MP_CONF_NAME) : NULL;
+}
+
 /* The file to read: the one named, or the app's own if there is one. NULL: none, or no memory for its name. */
 static char *choose_file(struct mp_settings *s) {
   const struct mp_options *o = &s->options;
   char *file = NULL, *folder;
   if (o->config_file) return absolute(s, o->config_file);
+  if (s->bundle) return choose_bundled_file(s);
   if (!o->config.app || !(folder = mp_app_folder(o->config.app))) return NULL;
-  if (asprintf(&file, "%s/moonpool.conf.lua", folder) < 0) file = NULL;
+  if (asprintf(&file, "%s/" MP_CONF_NAME, folder) < 0) file = NULL;
   free(folder);
   if (file && access(file, F_OK) < 0 && errno == ENOENT) {
     free(file);
@@ -160,9 +173,9 @@ static void on_closed(struct mp_child *child) {
 static const struct mp_child_ops helper_ops = {.on_settled = on_settled, .on_closed = on_closed};
 
 static int start_helper(struct mp_settings *s, struct mp_loop *loop) {
-  char *argv[] = {"moonpool", "config", s->file, NULL};
+  char *argv[] = {"moonpool", "config", s->file_is_bundled ? "--bundled" : s->file, NULL};
   struct mp_child_spec spec = {.exec = {.argv = argv,
-                                        .program = "/proc/self/exe",
+                                        .program = mp_self_path(),
                                         .envp = s->envp,
                                         .stdio = {-1, -1, -1},
                                         .own_group = true,
@@ -178,6 +191,19 @@ static int start_helper(struct mp_settings *s, struct mp_loop *loop) {
   int err = mp_child_start(&s->helper, loop, &spec, &helper_ops, &step);
   s->has_helper = err == 0;
   return err;
+}
+
+/* Its app is the one that it has. Workers run where the program was started, unless told otherwise: the app's folder
+ * is nowhere on the disk. */
+static int take_bundle(struct mp_settings *s) {
+  struct mp_config *c = &s->options.config;
+  if (c->app) {
+    snprintf(s->why, sizeof s->why, "a bundle serves its own app, not %.200s", c->app);
+    return -EINVAL;
+  }
+  c->app = strdup("app.lua");
+  if (!c->chdir) c->chdir = strdup(s->here);
+  return c->app && c->chdir ? 0 : -ENOMEM;
 }
 
 /* For one who writes an app and looks at it; whatever else is said counts more. */
@@ -197,10 +223,14 @@ static int gather(struct mp_settings *s) {
   if (err == 0 && s->dev) err = set_dev_defaults(s);
   if (err == 0) err = mp_options_flags(&s->options, s->argc, s->argv, s->why);
   if (err == 0) err = mp_options_variables(&s->options, s->envp, s->why);
+  if (err == 0 && s->bundle) err = take_bundle(s);
   if (err < 0) return err;
   if (s->dev && !s->options.config.app && !(s->options.config.app = strdup("."))) return -ENOMEM;
   struct mp_config *c = &s->options.config; /* what workers use, who run in another folder */
-  return make_absolute(s, &c->app) && make_absolute(s, &c->lua_dir) && make_absolute(s, &c->chdir) ? 0 : -ENOMEM;
+  return make_absolute(s, &c->app) && make_absolute(s, &c->lua_dir) && make_absolute(s, &c->chdir) &&
+                 make_absolute(s, &c->override)
+             ? 0
+             : -ENOMEM;
 }
 
 int mp_settings_read(struct mp_settings *s, struct mp_loop *loop) {
@@ -209,7 +239,7 @@ int mp_settings_read(struct mp_settings *s, struct mp_loop *loop) {
   mp_options_free(&s->options);
   free(s->file);
   s->file = NULL;
-  s->failed = false;
+  s->failed = s->file_is_bundled = false;
   int err = gather(s);
   if (err == -ENOMEM) return err;
   s->failed = err < 0;

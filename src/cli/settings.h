@@ -7,6 +7,7 @@
 #ifndef MP_CLI_SETTINGS_H
 #define MP_CLI_SETTINGS_H
 
+#include "bundle/bundle.h"
 #include "cli/inherited.h"
 #include "io/child.h"
 
@@ -16,6 +17,7 @@ struct mp_settings {
   char *const *argv;                      /* borrowed: the words behind the verb */
   char *const *envp;                      /* borrowed */
   const struct mp_inheritance *inherited; /* borrowed; NULL: nothing */
+  const struct mp_bundle *bundle;         /* borrowed: it has the app; NULL: the words name one */
   char *here; /* owned: the folder where relative names begin, whatever the process does later */
   struct mp_options options;
   struct mp_child helper;
@@ -24,6 +26,7 @@ struct mp_settings {
   char why[MP_WHY];
   bool dev; /* moonpool dev: other defaults, and the app is the current folder where none is named */
   bool reading, has_helper, failed;
+  bool file_is_bundled;
   /* `options` is valid during the call and whoever wants it takes it (leaving zeroes); or NULL and a sentence. */
   void (*done)(struct mp_settings *settings, struct mp_options *options, const char *why);
   void *ctx; /* borrowed: of done */

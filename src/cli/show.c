@@ -20,6 +20,7 @@ void mp_show_help(void) {
          "       moonpool check APP [options]      does it load? exit 0, 2 (configuration) or 3 (app)\n"
          "       moonpool test [FILE|DIR] [options]  run the project's specs: exit 0, 1, or 2 without busted\n"
          "       moonpool ctl status|workers|…     ask a server that runs; moonpool ctl --help\n"
+         "       moonpool bundle APP -o FILE       one file with the app in it; moonpool bundle --help\n"
          "       moonpool version | help [options]\n\n");
   for (const struct mp_option *o = mp_option_table; o->name; o++)
     if (o->common) show_option(o);
@@ -27,6 +28,15 @@ void mp_show_help(void) {
          "--print-config", "say every setting and where it comes from");
   printf("An option --a-b is also the key a_b of moonpool.conf.lua and the variable MOONPOOL_A_B.\n"
          "`moonpool help options` lists all of them.\n");
+}
+
+void mp_show_bundle_help(const char *name) {
+  printf("usage: %s [options]                serve the app that is in this file\n"
+         "       %s moonpool ctl|check|bundle|…   what `moonpool` does, with this program\n\n",
+         name, name);
+  for (const struct mp_option *o = mp_option_table; o->name; o++)
+    if (o->common || strcmp(o->name, "override") == 0 || strcmp(o->name, "public-key") == 0) show_option(o);
+  printf("\nAn option --a-b is also the variable MOONPOOL_A_B. `%s moonpool help options` lists all of them.\n", name);
 }
 
 void mp_show_options(void) {

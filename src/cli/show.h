@@ -6,6 +6,7 @@
 #include "pool/pool.h"
 
 void mp_show_help(void);                        /* a screen: the verbs and the options one needs first */
+void mp_show_bundle_help(const char *name);     /* of a bundle */
 void mp_show_options(void);                     /* all of them */
 int mp_show_config(const struct mp_options *o); /* each key, its value, and where it came from; 0 or -ENOMEM */
 

@@ -1,5 +1,6 @@
 #include "cli/verbs.h"
 #include "base/err.h"
+#include "cli/bundle.h"
 #include "cli/conf.h"
 #include "cli/settings.h"
 #include "cli/show.h"
@@ -118,17 +119,18 @@ static bool answer_questions(int argc, char **argv, int *code) {
 }
 
 /* Settings for a verb with an app. 0 to go on; else what to exit with is in `*code`. */
-static int read_settings(struct mp_settings *s, const struct mp_inheritance *inherited, int argc, char **argv,
-                         int *code) {
+static int read_settings(struct mp_settings *s, const struct mp_inheritance *inherited, const struct mp_bundle *bundle,
+                         int argc, char **argv, int *code) {
   bool dev = s->dev;
   struct mp_log log = {.fd = STDERR_FILENO, .least = MP_LOG_WARN};
-  if (answer_questions(argc, argv, code)) return -1;
+  if (!bundle && answer_questions(argc, argv, code)) return -1;
   int err = mp_settings_init(s, argc, argv, environ);
   if (err < 0) {
     *code = internal("the current folder", err);
     return -1;
   }
   s->inherited = inherited;
+  s->bundle = bundle;
   s->dev = dev;
   if (mp_settings_read_now(s, &log) < 0) {
     *code = mp_usage("%s", s->why);
@@ -149,6 +151,7 @@ enum { N_AT_START = sizeof at_start / sizeof *at_start };
 
 struct serving {
   struct mp_settings settings;
+  struct mp_bundle bundle; /* open only when this is one */
   struct mp_inheritance inherited;
   char *started_with[N_AT_START]; /* owned: their values then, as one would write them */
   struct mp_log log;
@@ -242,11 +245,19 @@ static int run_pool(struct serving *serving, struct mp_identity *identity) {
   return code;
 }
 
+/* Who starts it says whose it must be. */
+static int check_signature(const struct mp_bundle *b, const struct mp_config *config) {
+  int err = config->public_key ? mp_seal_check(&b->seal, config->public_key) : 0;
+  if (err == 0) return MP_EXIT_WELL;
+  if (err == -EINVAL) return mp_usage("--public-key: 64 hexadecimal digits are wanted");
+  return mp_bundle_complain(mp_bundle_judgement(err), -EBADMSG);
+}
+
 static int serve(struct serving *serving) {
   const struct mp_config *config = &serving->settings.options.config;
   struct mp_identity identity = {0};
   char why[MP_WHY];
-  int code = find_app(config, "serve");
+  int code = serving->settings.bundle ? check_signature(&serving->bundle, config) : find_app(config, "serve");
   if (code == 0 && read_identity(config, &identity, why) < 0) code = mp_usage("%s", why);
   serving->umask = umask(0);
   umask(identity.set_umask ? identity.umask : serving->umask);
@@ -265,19 +276,41 @@ static void fill_stdio(void) {
   if (fd >= 0) close(fd);
 }
 
+/* Its own --help and --version, by the name it is called. True: that was asked. */
+static bool answer_for(const struct mp_bundle *b, int argc, char **argv) {
+  const char *slash = strrchr(program_invocation_name, '/'), *name = slash ? slash + 1 : program_invocation_name;
+  if (b->seal.name[0]) name = b->seal.name;
+  for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+    bool help = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
+    if (!help && strcmp(argv[i], "--version") != 0 && strcmp(argv[i], "-v") != 0) continue;
+    if (help) mp_show_bundle_help(name);
+    if (!help)
+      printf("%s%s%s, moonpool %s (%s)\n", name, b->seal.version[0] ? " " : "", b->seal.version, MOONPOOL_VERSION,
+             mp_conf_language());
+    return true;
+  }
+  return false;
+}
+
 static int serve_as(int argc, char **argv, bool dev) {
   struct serving serving = {.settings.dev = dev};
   char why[MP_WHY];
-  int code;
+  int code, is = 0;
   fill_stdio();
   mp_signal_begin();
   if (mp_inherited_read(&serving.inherited, &argc, &argv, why) < 0) {
     code = mp_usage("%s", why);
-  } else if (read_settings(&serving.settings, &serving.inherited, argc, argv, &code) == 0) {
+  } else if ((is = mp_own_bundle(&serving.bundle, NULL, true, why)) < 0) {
+    code = mp_bundle_complain(why, is);
+  } else if (is > 0 && answer_for(&serving.bundle, argc, argv)) {
+    code = MP_EXIT_WELL;
+  } else if (read_settings(&serving.settings, &serving.inherited, is ? &serving.bundle : NULL, argc, argv, &code) ==
+             0) {
     code = serve(&serving);
     forget_values(&serving);
     mp_settings_free(&serving.settings);
   }
+  if (is > 0) mp_bundle_close(&serving.bundle);
   mp_inherited_free(&serving.inherited);
   return code;
 }
@@ -290,7 +323,7 @@ int mp_verb_dev(int argc, char **argv) {
   return serve_as(argc, argv, true);
 }
 
-static int check_app(const struct mp_config *config) {
+static int check_app(const struct mp_config *config, const struct mp_bundle *bundle) {
   struct mp_log log = {.fd = STDERR_FILENO, .least = config->log_level};
   struct mp_buf why = {0};
   char *folder = config->chdir ? strdup(config->chdir) : mp_app_folder(config->app);
@@ -300,7 +333,7 @@ static int check_app(const struct mp_config *config) {
   else if (chdir(folder) < 0)
     internal(folder, -errno);
   else
-    code = mp_worker_check(&log, config, &why);
+    code = mp_worker_check(&log, config, bundle, &why);
   if (code == MP_EXIT_APP) fprintf(stderr, "moonpool: %.*s\n", (int)mp_buf_len(&why), mp_buf_at(&why));
   if (code == MP_EXIT_WELL) printf("ok: %s\n", config->app);
   mp_buf_free(&why);
@@ -313,9 +346,19 @@ int mp_verb_check(int argc, char **argv) {
   int code;
   fill_stdio();
   mp_signal_begin();
-  if (read_settings(&s, NULL, argc, argv, &code) < 0) return code;
-  code = find_app(&s.options.config, "check");
-  if (code == 0) code = check_app(&s.options.config);
-  mp_settings_free(&s);
+  char why[MP_BUNDLE_WHY];
+  struct mp_bundle own;
+  int is = mp_own_bundle(&own, NULL, true, why);
+  if (is < 0) return mp_bundle_complain(why, is);
+  const struct mp_bundle *bundle = is > 0 ? &own : NULL;
+  if (read_settings(&s, NULL, bundle, argc, argv, &code) == 0) {
+    code = bundle ? 0 : find_app(&s.options.config, "check");
+    const char *override = s.options.config.override;
+    if (bundle && override && !(own.override = strdup(override))) code = internal("the bundle", -ENOMEM);
+    if (code == 0 && bundle) code = check_signature(bundle, &s.options.config);
+    if (code == 0) code = check_app(&s.options.config, bundle);
+    mp_settings_free(&s);
+  }
+  if (bundle) mp_bundle_close(&own);
   return code;
 }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -84,6 +85,7 @@ IN_CHILD static int join_group(const struct mp_exec *exec) {
 IN_CHILD static int source_of(const struct mp_exec *exec, int to) {
   int from = exec->stdio[to], fd = from;
   if (from < 0) fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+  if (fd < 0 && from < 0) fd = (int)syscall(SYS_memfd_create, "null", MFD_CLOEXEC); /* a root without /dev */
   if (fd < 0 || fd > 2) return fd;
   int moved = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
   if (from < 0) syscall(SYS_close, fd);

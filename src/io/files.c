@@ -73,7 +73,7 @@ static void count(struct mp_files *files, struct mp_asset *asset, bool kept) {
   asset->held = 0;
   asset->n_fds = 0;
   for (int i = 0; kept && i < MP_FILE_FORMS; i++) {
-    if (asset->forms[i].content) asset->held += (size_t)asset->forms[i].size;
+    if (asset->forms[i].content && !asset->forms[i].lent) asset->held += (size_t)asset->forms[i].size;
     if (asset->forms[i].fd >= 0) asset->n_fds++;
   }
   files->held += asset->held;
@@ -215,6 +215,7 @@ static bool has_changed(const struct mp_asset *asset) {
 
 /* 1: it may be used; 0: not; -EAGAIN. */
 static int is_good(struct mp_asset *asset, uint64_t now, unsigned flags) {
+  if (asset->bundled) return !asset->files->bundle->override;
   if (has_changed(asset)) return 0;
   if (now - asset->checked_ms < FRESH_MS) return 1;
   int same = look_again(asset, flags);
@@ -231,7 +232,37 @@ static int open_with_room(struct mp_files *files, const struct mp_files_ask *ask
   return open_asset(ask, flags, asset);
 }
 
-int mp_files_get(struct mp_files *files, const struct mp_files_ask *ask, struct mp_asset **out) {
+/* ---- from a bundle ---- */
+
+static int open_bundled(const struct mp_bundle *bundle, const struct mp_files_ask *ask, struct mp_asset **out) {
+  char name[PATH_MAX];
+  const struct mp_bundled *plain = mp_bundle_find(bundle, ask->root, ask->path);
+  if (!plain) return mp_bundle_has_folder(bundle, ask->root, ask->path) ? -EISDIR : -ENOENT;
+  struct mp_asset *asset = new_asset(ask);
+  if (!asset) return -ENOMEM;
+  asset->bundled = true;
+  for (int i = 0; i < (ask->siblings ? MP_FILE_FORMS : 1); i++) {
+    const struct mp_bundled *found = name_form(asset, i, name) < 0 ? NULL : mp_bundle_find(bundle, ask->root, name);
+    if (!found) continue;
+    mp_source_set_bundled(&asset->forms[i], found);
+    asset->has[i] = true;
+  }
+  *out = asset;
+  return 0;
+}
+
+/* Where a file wins over the bundle's, what is asked for is that; the folder's name is the caller's to free. */
+static char *override_root(const struct mp_files *files, struct mp_files_ask *ask) {
+  char *root = NULL, *path = files->bundle ? mp_bundle_overridden(files->bundle, ask->root, ask->path) : NULL;
+  if (!path) return NULL;
+  free(path);
+  if (asprintf(&root, "%s%s%s", files->bundle->override, ask->root ? "/" : "", ask->root ? ask->root : "") < 0)
+    return NULL;
+  ask->root = root;
+  return root;
+}
+
+static int get(struct mp_files *files, const struct mp_files_ask *ask, struct mp_asset **out) {
   uint64_t now = mp_loop_now(files->loop);
   struct mp_asset *asset = find(files, ask, hash_of(ask));
   int good = asset ? is_good(asset, now, files->flags | MP_BENEATH_CACHED) : 0;
@@ -243,8 +274,17 @@ int mp_files_get(struct mp_files *files, const struct mp_files_ask *ask, struct 
     return 0;
   }
   if (asset) let_go(asset);
-  int err = open_with_room(files, ask, out);
+  int err = files->bundle ? open_bundled(files->bundle, ask, out) : -ENOENT;
+  if (err == -ENOENT) err = open_with_room(files, ask, out);
   if (err == 0) keep(files, *out);
+  return err;
+}
+
+int mp_files_get(struct mp_files *files, const struct mp_files_ask *ask, struct mp_asset **out) {
+  struct mp_files_ask asked = *ask;
+  char *root = override_root(files, &asked);
+  int err = get(files, &asked, out);
+  free(root);
   return err;
 }
 
@@ -311,7 +351,11 @@ static struct mp_files_job *start_job(struct mp_files *files, struct mp_files_jo
 
 struct mp_files_job *mp_files_fetch(struct mp_files *files, const struct mp_files_ask *ask,
                                     void (*on_done)(struct mp_files_job *job), void *ctx) {
-  return start_job(files, (struct mp_files_job){.asset = new_asset(ask), .on_done = on_done, .ctx = ctx});
+  struct mp_files_ask asked = *ask;
+  char *root = override_root(files, &asked);
+  struct mp_asset *asset = new_asset(&asked);
+  free(root);
+  return start_job(files, (struct mp_files_job){.asset = asset, .on_done = on_done, .ctx = ctx});
 }
 
 struct mp_files_job *mp_files_warm(struct mp_files *files, struct mp_asset *asset, enum mp_file_form form, uint64_t at,

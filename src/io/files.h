@@ -27,6 +27,7 @@ struct mp_asset {
   size_t held; /* bytes of content, as counted in files->held */
   unsigned n_fds;
   bool siblings;
+  bool bundled; /* all that it has lies in the bundle */
   uint32_t hash;
   char *root; /* borrowed from names; NULL: none */
   char *path; /* borrowed from names */
@@ -34,7 +35,8 @@ struct mp_asset {
 };
 
 struct mp_files {
-  struct mp_loop *loop; /* borrowed */
+  struct mp_loop *loop;           /* borrowed */
+  const struct mp_bundle *bundle; /* borrowed: its files come before the disk's; NULL: none */
   struct mp_asset *buckets[MP_FILES_BUCKETS];
   struct mp_list used; /* what is kept, each by one reference */
   struct mp_list jobs; /* on threads of the pool */

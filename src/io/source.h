@@ -4,6 +4,7 @@
 #ifndef MP_IO_SOURCE_H
 #define MP_IO_SOURCE_H
 
+#include "bundle/bundle.h"
 #include "io/stream.h"
 #include <sys/stat.h>
 
@@ -14,9 +15,10 @@ enum {
 
 struct mp_source {
   int fd;        /* owned; -1: none, or `content` has taken its place */
-  char *content; /* owned: all of it; NULL: not held */
+  char *content; /* owned, unless `lent`: all of it; NULL: not held */
   uint64_t size;
   struct timespec modified, changed;
+  bool lent; /* the content lies in a bundle */
   dev_t dev;
   ino_t ino;
   unsigned readers; /* threads that read the descriptor: it is not closed meanwhile */
@@ -33,6 +35,8 @@ struct mp_source_cursor {
 
 /* Takes the descriptor over. */
 void mp_source_set(struct mp_source *file, int fd, const struct stat *st);
+/* What lies in a bundle, which stays open as long as the source: of no date, and told by its sum. */
+void mp_source_set_bundled(struct mp_source *file, const struct mp_bundled *bundled);
 void mp_source_close(struct mp_source *file); /* harmless when it was closed, or is all zero but for an fd of -1 */
 
 /* The same file with the same content, as far as its facts tell. */

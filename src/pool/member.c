@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "base/self.h"
 #include "pool/inside.h"
 #include <errno.h>
 #include <stdio.h>
@@ -158,7 +159,7 @@ static int start_child(struct mp_pool *pool, struct mp_member *m, int control, c
   if (!identity.set_umask) identity.umask = pool->setup->umask;
   identity.set_umask = true; /* ours may be of another generation */
   struct mp_child_spec spec = {.exec = {.argv = command.argv,
-                                        .program = "/proc/self/exe",
+                                        .program = mp_self_path(),
                                         .envp = environ,
                                         .cwd = plan->folder,
                                         .stdio = {-1, out, out},

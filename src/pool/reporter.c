@@ -1,5 +1,6 @@
 #include "pool/reporter.h"
 #include "base/err.h"
+#include "base/self.h"
 #include "io/listener.h"
 #include "pool/inside.h"
 #include <errno.h>
@@ -81,7 +82,7 @@ static int start_child(struct mp_reporter *r, int page) {
   snprintf(level, sizeof level, "--log-level=%d", (int)pool->log->least);
   snprintf(format, sizeof format, "--log-json=%d", pool->log->json);
   struct mp_child_spec spec = {.exec = {.argv = argv,
-                                        .program = "/proc/self/exe",
+                                        .program = mp_self_path(),
                                         .envp = environ,
                                         .stdio = {-1, out, out},
                                         .keep = keep,

@@ -104,6 +104,7 @@ int mp_site_open_server(struct mp_site *s) {
   s->ops.on_connections = on_connections;
   int err = mp_server_init(&s->server, s->loop, s->log, &config, &s->ops, mp_api_realm(s->api));
   if (err < 0) return err;
+  s->server.files.bundle = s->setup.bundle;
   s->has_server = s->has_doors = true;
   return mp_server_adopt(&s->server, s->setup.listen_fds, s->setup.n_listen);
 }

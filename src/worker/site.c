@@ -156,6 +156,7 @@ static int open_api(struct mp_site *s) {
                                .log = s->log,
                                .config = s->setup.config,
                                .commons = s->setup.commons,
+                               .bundle = s->setup.bundle,
                                .worker = s->setup.worker,
                                .generation = s->setup.generation,
                                .guest = s->setup.guest,

@@ -31,6 +31,7 @@ struct mp_site_ops {
 
 /* All of it is borrowed until the site is closed, but for the listening sockets, which are taken over. */
 struct mp_site_setup {
+  const struct mp_bundle *bundle; /* NULL: the app lies on the disk */
   struct mp_log *log;
   const struct mp_config *config;
   struct mp_loop *loop;

@@ -157,6 +157,7 @@ static int open_site(struct worker *w) {
                                 .config = s->config,
                                 .loop = &w->loop,
                                 .commons = &w->commons,
+                                .bundle = s->bundle,
                                 .shm = w->shm,
                                 .seat = s->seat,
                                 .worker = s->slot + 1,
@@ -230,7 +231,8 @@ static void ignore_event(void *ctx) {
   (void)ctx;
 }
 
-int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct mp_buf *why) {
+int mp_worker_check(struct mp_log *log, const struct mp_config *config, const struct mp_bundle *bundle,
+                    struct mp_buf *why) {
   struct mp_loop loop;
   struct mp_commons commons;
   mp_signal_begin();
@@ -243,6 +245,7 @@ int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct m
                                .log = log,
                                .config = config,
                                .commons = &commons,
+                               .bundle = bundle,
                                .worker = 1,
                                .generation = 1,
                                .on_started = ignore_started,

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/config.h"
+#include "bundle/bundle.h"
 
 struct mp_extension;
 
@@ -18,6 +19,7 @@ enum { MP_WORKER_LISTENERS = 64 };
 struct mp_worker_setup {
   struct mp_log *log;             /* borrowed */
   const struct mp_config *config; /* borrowed */
+  const struct mp_bundle *bundle; /* borrowed: what has the app; NULL: it lies on the disk */
   unsigned slot;                  /* moonpool.worker.id is one more */
   unsigned seat;                  /* its place in the shared page */
   unsigned generation;
@@ -32,6 +34,7 @@ struct mp_worker_setup {
 int mp_worker_run(const struct mp_worker_setup *setup);
 
 /* Loads the app as a worker would and takes it down again. The exit code: 0, 1, or 3 with the message in `why`. */
-int mp_worker_check(struct mp_log *log, const struct mp_config *config, struct mp_buf *why);
+int mp_worker_check(struct mp_log *log, const struct mp_config *config, const struct mp_bundle *bundle,
+                    struct mp_buf *why);
 
 #endif
