@@ -9,6 +9,6 @@ return {
   json = 8070,
   echo = 98500,
   file = 11210,
-  static = 7130,
+  static = 7420,
   spawn = 56000,
 }
