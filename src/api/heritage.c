@@ -25,7 +25,7 @@ static bool is_same(const struct mp_heritage *heritage, char *const *now) {
   size_t n = 0;
   if (!heritage->kept) return false;
   for (; n < heritage->n_seen; n++)
-    if (now[n] != heritage->seen[n]) return false;
+    if (!now[n] || now[n] != heritage->seen[n]) return false;
   return now[n] == NULL && (!heritage->path || strncmp(heritage->path - 5, "PATH=", 5) == 0);
 }
 

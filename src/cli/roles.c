@@ -109,6 +109,7 @@ static int run_worker(struct worker_words *w, int argc, char **argv, struct mp_o
   if (is < 0) return mp_bundle_complain(why, is);
   if (is > 0) w->setup.bundle = &own;
   int code = mp_worker_run(&w->setup);
+  w->setup.bundle = NULL;
   if (is > 0) mp_bundle_close(&own);
   return code;
 }
