@@ -16,7 +16,7 @@ static void on_sooner(struct mp_timers *timers) {
   sooner++;
 }
 
-static const struct mp_timers_clock test_clock = {test_now, on_sooner};
+static const struct mp_timers_clock test_clock = {test_now, on_sooner, NULL};
 
 struct alarm {
   struct mp_timer timer;

@@ -50,7 +50,7 @@ static void on_sooner(struct mp_timers *timers) {
   (void)timers;
 }
 
-static const struct mp_timers_clock toy_clock = {toy_now, on_sooner};
+static const struct mp_timers_clock toy_clock = {toy_now, on_sooner, NULL};
 
 static struct toy *toy_of(lua_State *L) {
   return mp_sched_of(L)->ctx;

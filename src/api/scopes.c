@@ -176,7 +176,7 @@ static void open_box(lua_State *L, struct scope_box *box, double timeout_s) {
   mp_anchor(L, box);
   mp_list_append(&box->sched->current->owned, &box->owned.node);
   mp_scope_join(box->scope.parent, &box->member);
-  if (timeout_s >= 0) mp_timer_start(&box->timer, (uint64_t)fmin(ceil(timeout_s * 1000), 9e15));
+  if (timeout_s >= 0) mp_timer_start_now(&box->timer, timeout_s * 1000);
 }
 
 static void start_body(lua_State *L, struct scope_box *box) {

@@ -25,7 +25,13 @@ static void arm_uv_timer(struct mp_timers *timers) {
     uv_timer_start(&loop->timer, on_uv_timer, in_ms, 0);
 }
 
-static const struct mp_timers_clock loop_clock = {loop_now, arm_uv_timer};
+static double loop_late(const struct mp_timers *timers) {
+  const struct mp_loop *loop = MP_CONTAINER(timers, struct mp_loop, timers);
+  double late_ms = (double)uv_hrtime() / 1e6 - (double)uv_now(&loop->uv);
+  return loop->stopped_ms || late_ms < 0 ? 0 : late_ms;
+}
+
+static const struct mp_timers_clock loop_clock = {loop_now, arm_uv_timer, loop_late};
 
 /* What was posted up to now runs; what that posts in turn waits for the next call, so that no one can starve the loop.
  */

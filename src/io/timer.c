@@ -1,6 +1,7 @@
 #include "io/timer.h"
 #include "base/check.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,12 @@ void mp_timer_start(struct mp_timer *timer, uint64_t after_ms) {
   timer->due_ms = due < after_ms ? UINT64_MAX : due;
   place(timers, timer->slot ? timer->slot - 1 : timers->len++, timer);
   if (timers->heap[0] == timer) timers->clock->on_sooner(timers);
+}
+
+void mp_timer_start_now(struct mp_timer *timer, double after_ms) {
+  const struct mp_timers *timers = timer->timers;
+  double late_ms = timers->clock->late_ms ? timers->clock->late_ms(timers) : 0;
+  mp_timer_start(timer, (uint64_t)fmin(ceil(after_ms + late_ms), 9e15));
 }
 
 void mp_timer_stop(struct mp_timer *timer) {

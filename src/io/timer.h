@@ -27,6 +27,8 @@ struct mp_timers {
 struct mp_timers_clock {
   uint64_t (*now_ms)(const struct mp_timers *timers);
   void (*on_sooner)(struct mp_timers *timers); /* the earliest due time has changed */
+  /* How much later it is by now than now_ms says, which may stand for a while. NULL: never. */
+  double (*late_ms)(const struct mp_timers *timers);
 };
 
 void mp_timers_init(struct mp_timers *timers, const struct mp_timers_clock *clock);
@@ -37,6 +39,8 @@ int mp_timer_init(struct mp_timer *timer, struct mp_timers *timers, void (*on_fi
 void mp_timer_deinit(struct mp_timer *timer); /* stops it and gives its room back; harmless on all zero */
 
 void mp_timer_start(struct mp_timer *timer, uint64_t after_ms); /* restarts when started */
+/* Counts from this moment instead of from what the clock says, and never fires too early. */
+void mp_timer_start_now(struct mp_timer *timer, double after_ms);
 void mp_timer_stop(struct mp_timer *timer);
 
 static inline bool mp_timer_started(const struct mp_timer *timer) {

@@ -105,15 +105,10 @@ void mp_wait_check(lua_State *L, const char *what) {
   if (task->cancel == MP_CANCEL_ASKED) raise_cancelled(L, task);
 }
 
-static uint64_t ms_of(double seconds) {
-  double ms = ceil(seconds * 1000.0);
-  return ms >= 9e15 ? (uint64_t)9e15 : (uint64_t)ms;
-}
-
 int mp_park(lua_State *L, double timeout_s, lua_KFunction k, lua_KContext ctx) {
   struct mp_sched *sched = mp_sched_of(L);
   struct mp_task *task = sched->current;
-  if (timeout_s >= 0) mp_timer_start(&task->timer, ms_of(timeout_s));
+  if (timeout_s >= 0) mp_timer_start_now(&task->timer, timeout_s * 1000);
   task->state = MP_TASK_PARKED;
   sched->parking = true;
   return lua_yieldk(L, 0, ctx, k);
