@@ -126,6 +126,8 @@ describe("a worker that dies", function()
   it("with no request in flight says so", function()
     s = server.start { app = app }
     for _ = 1, 3 do s:get "/" end
+    -- What it has answered it tells when its loop goes to sleep.
+    wait.until_true(function() return proc.stat(s:worker()).state == "S" end, 5, "its sleep")
     require("host").kill(s:worker(), "KILL")
     s:wait_log "killed by SIGKILL after %d+ s, 0 requests in flight slot=0 gen=1 pid=%d+ requests=3 rss_kb="
     assert.are.equal(0, s:count_log "^\tin flight")
