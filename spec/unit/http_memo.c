@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 static const struct mp_http_limits limits = {
-    .request_line = 60, .fields = 40, .field_size = 1100, .head = 2000, .body = 1000};
+    .request_line = 200, .fields = 40, .field_size = 1100, .head = 2000, .body = 1000};
 
 static enum mp_verdict read_whole(struct mp_head *head, const char *bytes, size_t *used) {
   struct mp_head_scan scan = {0};
@@ -51,7 +51,7 @@ static void assert_same(const struct mp_head *a, const struct mp_head *b) {
 }
 
 /* With room for fields, as a head that was used before has it. */
-static bool recall(const struct mp_head_memo *memo, const char *bytes) {
+static bool recall(struct mp_head_memo *memo, const char *bytes) {
   struct mp_head head = {.fields = calloc(40, sizeof(struct mp_field)), .cap_fields = 40}, anew = {0};
   size_t used = 0, used_anew = 0;
   assert_non_null(head.fields);
@@ -76,6 +76,24 @@ static void the_same_fields_are_known_whatever_the_target(void **state) {
   assert_true(recall(&memo, "GET /a HTTP/1.1\r\n" FIELDS));
   assert_true(recall(&memo, "DELETE /another/one?with=query HTTP/1.1\r\n" FIELDS));
   assert_true(recall(&memo, "FROB / HTTP/1.1\r\n" FIELDS "GET /next HTTP/1.1\r\n"));
+}
+
+static void the_request_line_may_be_that_of_before_or_any_other(void **state) {
+  static const char *const lines[] = {"GET /a?x=1 HTTP/1.1\r\n", "GET /a?x=1 HTTP/1.1\r\n", "GET /a?x=2 HTTP/1.1\r\n",
+                                      "GET /a HTTP/1.1\r\n",     "GET /a HTTP/1.1\r\n",     "FROB /a? HTTP/1.1\r\n",
+                                      "FROB /a? HTTP/1.1\r\n",   "GET /a?x=1 HTTP/1.1\r\n"};
+  struct mp_head_memo memo = {0};
+  char bytes[1000];
+  (void)state;
+  assert_true(keep(&memo, "GET /first HTTP/1.1\r\n" FIELDS));
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    snprintf(bytes, sizeof bytes, "%s" FIELDS, lines[i]);
+    assert_true(recall(&memo, bytes));
+  }
+  snprintf(bytes, sizeof bytes, "GET /%0*d HTTP/1.1\r\n" FIELDS, MP_MEMO_LINE, 0); /* it does not fit */
+  assert_true(recall(&memo, bytes));
+  assert_true(recall(&memo, bytes));
+  assert_true(recall(&memo, "GET /first HTTP/1.1\r\n" FIELDS));
 }
 
 static void what_fields_say_of_the_body_and_the_connection_is_known(void **state) {
@@ -110,12 +128,14 @@ static void nothing_else_is_known(void **state) {
       "\r\nGET / HTTP/1.1\r\n" FIELDS,
       "\r\n" FIELDS,
       FIELDS,
-      "GET /much/too/long/for/the/limit/that/is/set/for/lines/of/requests HTTP/1.1\r\n" FIELDS,
   };
   struct mp_head_memo memo = {0};
+  char too_long[300];
   (void)state;
   assert_true(keep(&memo, "GET /a HTTP/1.1\r\n" FIELDS));
   for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_false(recall(&memo, others[i]));
+  snprintf(too_long, sizeof too_long, "GET /%0190d HTTP/1.1\r\n" FIELDS, 0);
+  assert_false(recall(&memo, too_long));
 }
 
 static void heads_that_depend_on_their_request_line_are_not_kept(void **state) {
@@ -160,6 +180,7 @@ static void a_head_larger_than_the_limit_is_not_known(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_same_fields_are_known_whatever_the_target),
+      cmocka_unit_test(the_request_line_may_be_that_of_before_or_any_other),
       cmocka_unit_test(what_fields_say_of_the_body_and_the_connection_is_known),
       cmocka_unit_test(nothing_else_is_known),
       cmocka_unit_test(heads_that_depend_on_their_request_line_are_not_kept),

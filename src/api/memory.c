@@ -74,12 +74,11 @@ void mp_memory_limit(struct mp_memory *memory, size_t limit, bool (*beyond)(void
 
 void *mp_memory_alloc(void *ctx, void *block, size_t old_size, size_t new_size) {
   struct mp_memory *memory = ctx;
-  if (!block) old_size = 0; /* then Lua hands the kind of object here */
   if (new_size == 0) {
-    if (old_size > 0) give(memory, block, old_size);
-    memory->used -= old_size;
+    if (block) give(memory, block, old_size), memory->used -= old_size;
     return NULL;
   }
+  if (!block) old_size = 0; /* then Lua hands the kind of object here */
   size_t used = memory->used + new_size - old_size;
   if (used > memory->limit && new_size > old_size && !memory->beyond(memory->ctx, used)) return NULL;
   void *to = old_size == 0 ? take(memory, new_size) : change(memory, block, old_size, new_size);

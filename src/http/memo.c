@@ -6,11 +6,43 @@ static struct mp_slice moved(struct mp_slice s, const char *from, const char *to
   return mp_slice(to + (s.at - from), s.len);
 }
 
-/* The request line is whole and has no control byte in it; how long it is. 0: not so, or too long. */
-static size_t line_length(const char *bytes, size_t len, const struct mp_http_limits *limits) {
+static size_t known_line(const struct mp_line_memo *line, const char *bytes, size_t len) {
+  return line->len > 0 && len > line->len && memcmp(bytes, line->bytes, line->len) == 0 ? line->len : 0;
+}
+
+/* The request line is whole and has no control byte in it; how long it is, with its end. 0: not so. */
+static size_t whole_line(const char *bytes, size_t len) {
   size_t at = mp_next_control(bytes, 0, len);
-  if (len - at < 2 || bytes[at] != '\r' || bytes[at + 1] != '\n') return 0;
-  return at <= limits->request_line ? at : 0;
+  return len - at >= 2 && bytes[at] == '\r' && bytes[at + 1] == '\n' ? at + 2 : 0;
+}
+
+static void recall_line(const struct mp_line_memo *line, struct mp_head *head, const char *bytes) {
+  head->method = moved(line->method, line->bytes, bytes);
+  head->target = moved(line->target, line->bytes, bytes);
+  head->path = moved(line->path, line->bytes, bytes);
+  head->query = line->query.at ? moved(line->query, line->bytes, bytes) : line->query;
+  head->known_method = line->known_method;
+  head->minor = 1;
+}
+
+static void keep_line(struct mp_line_memo *line, const struct mp_head *head, const char *bytes, size_t len) {
+  line->len = len <= MP_MEMO_LINE ? (uint32_t)len : 0;
+  if (line->len == 0) return;
+  memcpy(line->bytes, bytes, len);
+  line->method = moved(head->method, bytes, line->bytes);
+  line->target = moved(head->target, bytes, line->bytes);
+  line->path = moved(head->path, bytes, line->bytes);
+  line->query = head->query.at ? moved(head->query, bytes, line->bytes) : head->query;
+  line->known_method = head->known_method;
+}
+
+static bool read_line(struct mp_line_memo *line, struct mp_head *head, const char *bytes, size_t len) {
+  struct mp_refusal why;
+  if (mp_request_line(head, mp_slice(bytes, len - 2), &why) != MP_DONE) return false;
+  if (head->minor != 1 || head->target.at[0] != '/') return false;
+  head->known_method = mp_method_is_known(head->method);
+  keep_line(line, head, bytes, len);
+  return true;
 }
 
 static void recall_fields(const struct mp_head_memo *memo, struct mp_head *head, const char *lines) {
@@ -25,18 +57,19 @@ static void recall_fields(const struct mp_head_memo *memo, struct mp_head *head,
   head->content_length = memo->content_length;
 }
 
-bool mp_memo_recall(const struct mp_head_memo *memo, struct mp_head *head, const char *bytes, size_t len,
+bool mp_memo_recall(struct mp_head_memo *memo, struct mp_head *head, const char *bytes, size_t len,
                     const struct mp_http_limits *limits, size_t *used) {
-  struct mp_refusal why;
   if (memo->len == 0 || head->cap_fields < memo->n_fields || len <= memo->len) return false;
-  size_t line = line_length(bytes, len, limits), whole = line + 2 + memo->len;
-  if (line == 0 || len < whole || whole > limits->head) return false;
-  const char *lines = bytes + line + 2;
+  size_t known = known_line(&memo->line, bytes, len), line = known ? known : whole_line(bytes, len);
+  size_t whole = line + memo->len;
+  if (line == 0 || line - 2 > limits->request_line || len < whole || whole > limits->head) return false;
+  const char *lines = bytes + line;
   if (memcmp(lines, memo->bytes, memo->len) != 0) return false;
   mp_head_forget(head);
-  if (mp_request_line(head, mp_slice(bytes, line), &why) != MP_DONE) return false;
-  if (head->minor != 1 || head->target.at[0] != '/') return false;
-  head->known_method = mp_method_is_known(head->method);
+  if (known)
+    recall_line(&memo->line, head, bytes);
+  else if (!read_line(&memo->line, head, bytes, line))
+    return false;
   recall_fields(memo, head, lines);
   *used = whole;
   return true;
@@ -47,6 +80,7 @@ bool mp_memo_keep(struct mp_head_memo *memo, const struct mp_head *head, const c
   size_t len = used - (size_t)(lines - bytes);
   if (head->minor != 1 || head->target.at[0] != '/') return false;
   if (len > MP_MEMO_BYTES || head->n_fields > MP_MEMO_FIELDS) return false;
+  keep_line(&memo->line, head, bytes, (size_t)(lines - bytes));
   memcpy(memo->bytes, lines, len);
   memo->len = (uint32_t)len;
   memo->n_fields = head->n_fields;

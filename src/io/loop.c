@@ -59,12 +59,20 @@ static void on_prepare(uv_prepare_t *prepare) {
   if (loop->on_sleep) loop->on_sleep(loop);
 }
 
+static int open_loop(struct mp_loop *loop) {
+  int err = uv_loop_init(&loop->uv);
+  if (err < 0) return err;
+  err = mp_poller_init(&loop->poller, &loop->uv, mp_stream_ready);
+  if (err < 0) uv_loop_close(&loop->uv);
+  return err;
+}
+
 int mp_loop_init(struct mp_loop *loop, struct mp_log *log) {
   memset(loop, 0, sizeof *loop);
   loop->log = log;
   loop->scratch = malloc(MP_LOOP_SCRATCH);
   if (!loop->scratch) return -ENOMEM;
-  int err = uv_loop_init(&loop->uv);
+  int err = open_loop(loop);
   if (err < 0) {
     free(loop->scratch);
     return err;
@@ -72,6 +80,7 @@ int mp_loop_init(struct mp_loop *loop, struct mp_log *log) {
   loop->uv.data = loop;
   mp_list_init(&loop->soon);
   mp_soon_init(&loop->tell_broken, mp_streams_tell_broken);
+  mp_soon_init(&loop->tell_closed, mp_streams_tell_closed);
   mp_timers_init(&loop->timers, &loop_clock);
   uv_timer_init(&loop->uv, &loop->timer);
   uv_prepare_init(&loop->uv, &loop->prepare);
@@ -90,6 +99,8 @@ void mp_loop_stop(struct mp_loop *loop) {
 }
 
 void mp_loop_deinit(struct mp_loop *loop) {
+  mp_streams_tell_closed(&loop->tell_closed);
+  mp_poller_deinit(&loop->poller);
   uv_close((uv_handle_t *)&loop->timer, NULL);
   uv_close((uv_handle_t *)&loop->prepare, NULL);
   uv_close((uv_handle_t *)&loop->idle, NULL);

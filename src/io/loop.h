@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "io/poller.h"
 #include "io/timer.h"
 #include <stdatomic.h>
 #include <uv.h>
@@ -22,8 +23,10 @@ struct mp_loop {
   struct mp_log *log; /* borrowed: outlives the loop */
   struct mp_timers timers;
   struct mp_list soon;
+  struct mp_poller poller;  /* the streams' */
   struct mp_stream *broken; /* borrowed until told: streams of which a flush has found so (stream.c) */
-  struct mp_soon tell_broken;
+  struct mp_stream *closed; /* likewise: those that are closing */
+  struct mp_soon tell_broken, tell_closed;
   char *scratch; /* owned: bytes just read, lent for the length of one callback (MP_LOOP_SCRATCH) */
   uv_timer_t timer;
   uv_prepare_t prepare;
@@ -38,7 +41,10 @@ struct mp_loop {
   uv_idle_t idle;      /* started only while `soon` has leftovers, so that the loop does not sleep on them */
 };
 
-void mp_streams_tell_broken(struct mp_soon *soon); /* stream.c */
+/* stream.c */
+void mp_stream_ready(void *who, uint32_t events);
+void mp_streams_tell_broken(struct mp_soon *soon);
+void mp_streams_tell_closed(struct mp_soon *soon);
 
 int mp_loop_init(struct mp_loop *loop, struct mp_log *log);
 void mp_loop_run(struct mp_loop *loop); /* until mp_loop_stop */

@@ -1,36 +1,43 @@
 #include "io/stream.h"
-#include "base/check.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Bytes on their way: what uv_try_write left over. */
-struct mp_stream_write {
-  uv_write_t req;
-  struct mp_stream *stream; /* borrowed: libuv calls back before the stream's handle is closed */
-  struct mp_buf bytes;      /* owned */
-};
+enum { READS_MOST = 16 /* of one stream, before it is others' turn */ };
 
-static void free_write(struct mp_stream_write *w) {
-  mp_buf_free(&w->bytes);
-  free(w);
+/* ---- what the kernel is asked to tell ---- */
+
+static uint8_t wanted_of(const struct mp_stream *stream) {
+  return (uint8_t)((stream->reading ? EPOLLIN : 0) | (stream->blocked ? EPOLLOUT : 0));
 }
 
-static bool is_writing(const struct mp_stream *stream) {
-  return !stream->untold && stream->writing;
+static int watch(struct mp_stream *stream, uint8_t events) {
+  if (stream->watched == events) return 0;
+  int err = mp_poller_set(&stream->loop->poller, stream->fd, stream->watched, events, stream);
+  if (err == 0) stream->watched = events;
+  return err;
 }
 
+/* That reading has stopped is told when something comes that nobody reads: most often it starts again before. */
+static int watch_on(struct mp_stream *stream) {
+  uint8_t wanted = wanted_of(stream), idle_in = stream->watched & EPOLLIN;
+  return watch(stream, wanted | idle_in);
+}
+
+/* ---- broken, and closed ---- */
+
+/* A stream stands in one of the two lists at most: what is closed is not told that it is broken. */
 static void forget_broken(struct mp_stream *stream) {
-  struct mp_stream **at = &mp_stream_loop(stream)->broken;
+  struct mp_stream **at = &stream->loop->broken;
   if (!stream->untold) return;
-  while (*at != stream) at = &(*at)->next_broken;
-  *at = stream->next_broken;
+  while (*at != stream) at = &(*at)->next;
+  *at = stream->next;
   stream->untold = false;
-  stream->writing = NULL;
 }
 
 void mp_streams_tell_broken(struct mp_soon *soon) {
@@ -43,27 +50,40 @@ void mp_streams_tell_broken(struct mp_soon *soon) {
 }
 
 static void tell_broken_later(struct mp_stream *stream) {
-  struct mp_loop *loop = mp_stream_loop(stream);
+  struct mp_loop *loop = stream->loop;
   stream->untold = true;
-  stream->next_broken = loop->broken;
+  stream->next = loop->broken;
   loop->broken = stream;
   mp_loop_post(loop, &loop->tell_broken);
 }
 
-static void start_with(struct mp_stream *stream, const struct mp_stream_ops *ops) {
-  stream->ops = ops;
-  stream->out = (struct mp_buf){0};
-  stream->writing = NULL;
-  stream->err = 0;
-  stream->reading = stream->closing = stream->untold = stream->shut = false;
+void mp_streams_tell_closed(struct mp_soon *soon) {
+  struct mp_loop *loop = MP_CONTAINER(soon, struct mp_loop, tell_closed);
+  while (loop->closed) {
+    struct mp_stream *stream = loop->closed;
+    loop->closed = stream->next;
+    mp_buf_free(&stream->out);
+    stream->ops->on_closed(stream);
+  }
 }
 
-/* Cannot fail: it makes no system call. */
-static void init_handle(struct mp_stream *stream, struct mp_loop *loop) {
-  int err = uv_tcp_init(&loop->uv, &stream->uv.tcp);
-  MP_CHECK(err == 0);
-  stream->uv.handle.data = stream;
+void mp_stream_close(struct mp_stream *stream) {
+  struct mp_loop *loop = stream->loop;
+  if (stream->closing) return;
+  forget_broken(stream);
+  stream->reading = stream->blocked = false;
+  if (stream->fd >= 0) {
+    watch(stream, 0); /* taking out what is in the set does not fail */
+    close(stream->fd);
+  }
+  stream->fd = -1;
+  stream->closing = true;
+  stream->next = loop->closed;
+  loop->closed = stream;
+  mp_loop_post(loop, &loop->tell_closed);
 }
+
+/* ---- opening ---- */
 
 /* Answers are written whole, so nothing is won by waiting for more of them. A socket that has been reset already
  * refuses; its reader will hear of it. */
@@ -72,64 +92,77 @@ static void send_at_once(int fd) {
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-static int open_as(struct mp_stream *stream, struct mp_loop *loop, int fd, bool known,
-                   const struct mp_stream_ops *ops) {
-  start_with(stream, ops);
-  init_handle(stream, loop);
-  int err = known ? uv_tcp_open(&stream->uv.tcp, fd) : -ENOTSUP;
-  if (err == 0) return 0;
-  if (fd >= 0) close(fd);
+static void start_with(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops) {
+  *stream = (struct mp_stream){.ops = ops, .loop = loop, .fd = fd};
+}
+
+static int fail_opening(struct mp_stream *stream, int err) {
   mp_stream_close(stream);
   return err;
 }
 
+static int open_as(struct mp_stream *stream, struct mp_loop *loop, int fd, uv_handle_type type,
+                   const struct mp_stream_ops *ops) {
+  int on = 1;
+  start_with(stream, loop, fd, ops);
+  if (type != UV_TCP && type != UV_NAMED_PIPE) return fail_opening(stream, -ENOTSUP);
+  if (ioctl(fd, FIONBIO, &on) < 0) return fail_opening(stream, -errno);
+  if (type == UV_TCP) send_at_once(fd);
+  return 0;
+}
+
 int mp_stream_open(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops) {
-  uv_handle_type type = uv_guess_handle(fd);
-  int err = open_as(stream, loop, fd, type == UV_TCP || type == UV_NAMED_PIPE, ops);
-  if (err == 0 && type == UV_TCP) send_at_once(fd);
-  return err;
+  return open_as(stream, loop, fd, uv_guess_handle(fd), ops);
+}
+
+int mp_stream_pipe(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops) {
+  return open_as(stream, loop, fd, UV_NAMED_PIPE, ops);
 }
 
 int mp_stream_accepted(struct mp_stream *stream, struct mp_loop *loop, int fd, bool tcp,
                        const struct mp_stream_ops *ops) {
-  int err = open_as(stream, loop, fd, true, ops);
-  if (err == 0 && tcp) send_at_once(fd);
-  return err;
+  start_with(stream, loop, fd, ops);
+  if (tcp) send_at_once(fd);
+  return 0;
 }
 
-int mp_stream_pipe(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops) {
-  return open_as(stream, loop, fd, true, ops);
+/* ---- reading ---- */
+
+static void end_reading(struct mp_stream *stream, ssize_t n) {
+  mp_stream_read_stop(stream);
+  stream->ops->on_read(stream, NULL, n);
 }
 
-static void lend_scratch(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
-  struct mp_stream *stream = handle->data;
+/* False: nothing more is there, or nobody wants it. `to_end`: the end is known to be behind what is there. */
+static bool read_once(struct mp_stream *stream, bool to_end) {
   size_t room = 0;
-  (void)wanted;
   char *at = stream->ops->lend ? stream->ops->lend(stream, &room) : NULL;
-  *buf = at ? uv_buf_init(at, (unsigned)room) : uv_buf_init(mp_stream_loop(stream)->scratch, MP_LOOP_SCRATCH);
-}
-
-static void on_uv_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
-  struct mp_stream *stream = uv->data;
-  if (n == 0) return; /* libuv's word for EAGAIN */
-  mp_loop_woke(mp_stream_loop(stream));
-  if (n < 0) mp_stream_read_stop(stream);
-  stream->ops->on_read(stream, buf->base, n == UV_EOF ? 0 : n);
+  if (!at) at = stream->loop->scratch, room = MP_LOOP_SCRATCH;
+  ssize_t n = read(stream->fd, at, room);
+  if (n < 0 && errno == EINTR) return true;
+  if (n < 0 && errno == EAGAIN) return false;
+  if (n <= 0) {
+    end_reading(stream, n < 0 ? -errno : 0);
+    return false;
+  }
+  stream->ops->on_read(stream, at, n);
+  return stream->reading && (to_end || (size_t)n == room);
 }
 
 int mp_stream_read_start(struct mp_stream *stream) {
   if (stream->reading) return 0;
   if (stream->closing) return -EBADF;
-  int err = uv_read_start(&stream->uv.stream, lend_scratch, on_uv_read);
+  stream->reading = true;
+  int err = watch_on(stream);
   stream->reading = err == 0;
   return err;
 }
 
 void mp_stream_read_stop(struct mp_stream *stream) {
-  if (!stream->reading) return;
-  uv_read_stop(&stream->uv.stream);
   stream->reading = false;
 }
+
+/* ---- writing ---- */
 
 int mp_stream_write(struct mp_stream *stream, struct mp_slice bytes) {
   if (stream->shut || stream->err || stream->closing) return -EPIPE;
@@ -138,6 +171,7 @@ int mp_stream_write(struct mp_stream *stream, struct mp_slice bytes) {
 
 static void drop_out(struct mp_stream *stream, int err) {
   stream->err = err;
+  stream->blocked = false;
   mp_buf_free(&stream->out);
 }
 
@@ -146,8 +180,7 @@ static void half_close(struct mp_stream *stream) {
   shutdown(mp_stream_fd(stream), SHUT_WR);
 }
 
-/* As much of `out` as the kernel takes now; only while no uv_write is under way, so nothing is overtaken. 0 or -errno.
- * SIGPIPE is ignored in every process of ours. */
+/* As much of `out` as the kernel takes now. 0 or -errno. SIGPIPE is ignored in every process of ours. */
 static int write_now(struct mp_stream *stream) {
   int fd = mp_stream_fd(stream);
   while (mp_buf_len(&stream->out) > 0) {
@@ -159,45 +192,21 @@ static int write_now(struct mp_stream *stream) {
   return 0;
 }
 
-static void on_uv_written(uv_write_t *req, int status);
-
-/* What is left in `out` moves to a write that waits for the socket. 0 or -errno. */
-static int write_later(struct mp_stream *stream) {
-  struct mp_stream_write *w = malloc(sizeof *w);
-  if (!w) return -ENOMEM;
-  w->stream = stream;
-  w->bytes = stream->out;
-  uv_buf_t buf = uv_buf_init(mp_buf_at(&w->bytes), (unsigned)mp_buf_len(&w->bytes));
-  int err = uv_write(&w->req, &stream->uv.stream, &buf, 1, on_uv_written);
-  if (err < 0) {
-    free(w);
-    return err;
-  }
-  stream->out = (struct mp_buf){0};
-  stream->writing = w;
-  return 0;
-}
-
 /* 0: all that was queued is with the kernel, or waits for it; -errno: it can never be. */
 static int push(struct mp_stream *stream) {
   int err = write_now(stream);
-  if (err == 0 && mp_buf_len(&stream->out) > 0) return write_later(stream);
-  if (err == 0 && stream->shut) half_close(stream);
+  stream->blocked = err == 0 && mp_buf_len(&stream->out) > 0;
+  if (err == 0) err = watch_on(stream);
+  if (err == 0 && stream->shut && !stream->blocked) half_close(stream);
   return err;
 }
 
-static void on_uv_written(uv_write_t *req, int status) {
-  struct mp_stream_write *w = (struct mp_stream_write *)req;
-  struct mp_stream *stream = w->stream;
-  mp_loop_woke(mp_stream_loop(stream));
-  stream->writing = NULL;
-  free_write(w);
-  if (stream->closing) return;
-  if (status == 0) status = push(stream);
-  if (status < 0) {
-    drop_out(stream, status);
-    stream->ops->on_broken(stream, status);
-  } else if (!stream->writing && stream->ops->on_drained) {
+static void go_on_writing(struct mp_stream *stream) {
+  int err = push(stream);
+  if (err < 0) {
+    drop_out(stream, err);
+    stream->ops->on_broken(stream, err);
+  } else if (!stream->blocked && stream->ops->on_drained) {
     stream->ops->on_drained(stream);
   }
 }
@@ -211,7 +220,7 @@ static void push_or_break(struct mp_stream *stream) {
 
 void mp_stream_flush(struct mp_stream *stream) {
   if (stream->err) mp_buf_free(&stream->out);
-  if (stream->closing || is_writing(stream) || mp_buf_len(&stream->out) == 0) return;
+  if (stream->closing || stream->blocked || mp_buf_len(&stream->out) == 0) return;
   push_or_break(stream);
 }
 
@@ -236,7 +245,7 @@ static int gather_now(struct mp_stream *stream, struct mp_slice *bytes) {
 int mp_stream_send(struct mp_stream *stream, struct mp_slice bytes) {
   size_t all = bytes.len;
   if (stream->shut || stream->err || stream->closing) return -EPIPE;
-  int err = is_writing(stream) ? 0 : gather_now(stream, &bytes);
+  int err = stream->blocked ? 0 : gather_now(stream, &bytes);
   if (err == 0) err = mp_buf_add_slice(&stream->out, bytes);
   if (err == -ENOMEM && bytes.len == all) return err;
   if (err < 0) {
@@ -248,32 +257,22 @@ int mp_stream_send(struct mp_stream *stream, struct mp_slice bytes) {
   return 0;
 }
 
-size_t mp_stream_queued(const struct mp_stream *stream) {
-  return mp_buf_len(&stream->out) + (is_writing(stream) ? stream->uv.stream.write_queue_size : 0);
-}
-
 void mp_stream_shutdown(struct mp_stream *stream) {
   if (stream->shut || stream->closing) return;
   stream->shut = true;
-  if (!stream->err && !is_writing(stream)) push_or_break(stream);
+  if (!stream->err && !stream->blocked) push_or_break(stream);
 }
 
-static void on_uv_closed(uv_handle_t *handle) {
-  struct mp_stream *stream = handle->data;
-  mp_buf_free(&stream->out);
-  stream->ops->on_closed(stream);
-}
+/* ---- what the kernel tells ---- */
 
-void mp_stream_close(struct mp_stream *stream) {
+void mp_stream_ready(void *who, uint32_t events) {
+  struct mp_stream *stream = who;
+  bool gone = events & (EPOLLHUP | EPOLLERR), reads = stream->reading, writes = stream->blocked;
   if (stream->closing) return;
-  stream->closing = true;
-  stream->reading = false;
-  forget_broken(stream);
-  uv_close(&stream->uv.handle, on_uv_closed);
-}
-
-int mp_stream_fd(const struct mp_stream *stream) {
-  uv_os_fd_t fd;
-  if (stream->closing || uv_fileno(&stream->uv.handle, &fd) < 0) return -1;
-  return fd;
+  if (((events & EPOLLIN) && !reads) || (gone && !reads && !writes)) watch(stream, wanted_of(stream));
+  if (!reads && !writes) return;
+  mp_loop_woke(stream->loop);
+  if (reads && (gone || (events & EPOLLIN)))
+    for (int i = 0; i < READS_MOST && read_once(stream, gone); i++) continue;
+  if (stream->blocked && (gone || (events & EPOLLOUT))) go_on_writing(stream);
 }

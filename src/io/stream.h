@@ -25,21 +25,15 @@ struct mp_stream_ops {
 };
 
 struct mp_stream {
-  /* What it is of is the kernel's to know: to libuv (seen with 1.44) every one is the smallest of its streams, which
-   * reads and writes any descriptor. */
-  union {
-    uv_handle_t handle;
-    uv_stream_t stream;
-    uv_tcp_t tcp;
-  } uv;
   const struct mp_stream_ops *ops; /* static */
-  struct mp_buf out;               /* owned: to be written next; callers append here, then flush */
-  union {
-    struct mp_stream_write *writing; /* owned: what the kernel has not taken yet; NULL most of the time */
-    struct mp_stream *next_broken;   /* with `untold`: of the loop's list; borrowed until told */
-  };
-  int err; /* why nothing can be written any more, or 0 */
+  struct mp_loop *loop;            /* borrowed: outlives the stream */
+  struct mp_stream *next;          /* with `untold` or `closing`: of the loop's list; borrowed until told */
+  struct mp_buf out;               /* owned: what the kernel has not taken yet; callers append here, then flush */
+  int fd;                          /* owned; -1 when closed */
+  int err;                         /* why nothing can be written any more, or 0 */
+  uint8_t watched;                 /* EPOLLIN, EPOLLOUT: what the kernel was asked to tell */
   bool reading;
+  bool blocked; /* the kernel takes no more of `out` for now */
   bool closing;
   bool untold; /* a flush has found that it is broken: on_broken is still to be called */
   bool shut;   /* no more bytes will be queued; half-close when all is written */
@@ -69,18 +63,22 @@ void mp_stream_flush(struct mp_stream *stream);
 int mp_stream_send(struct mp_stream *stream, struct mp_slice bytes);
 
 /* Bytes not yet with the kernel. */
-size_t mp_stream_queued(const struct mp_stream *stream);
+static inline size_t mp_stream_queued(const struct mp_stream *stream) {
+  return mp_buf_len(&stream->out);
+}
 
 /* Half-close once everything queued is written. A pipe knows no half: its owner closes it when it has drained. */
 void mp_stream_shutdown(struct mp_stream *stream);
 
 void mp_stream_close(struct mp_stream *stream);
 
-int mp_stream_fd(const struct mp_stream *stream); /* -1 when closed */
+static inline int mp_stream_fd(const struct mp_stream *stream) { /* -1 when closed */
+  return stream->fd;
+}
 
 /* Borrowed: outlives the stream. */
 static inline struct mp_loop *mp_stream_loop(const struct mp_stream *stream) {
-  return stream->uv.handle.loop->data;
+  return stream->loop;
 }
 
 #endif
