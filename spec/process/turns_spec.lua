@@ -52,6 +52,10 @@ app:get("/forced", function(_, res)
   collectgarbage "stop"
   local r = moonpool.run { "true", queue_timeout = 0 }
   collectgarbage "restart"
+  for _ = 1, 500 do -- what was killed may take longer to end than that one took to run
+    if moonpool.stats().processes == 0 then break end
+    moonpool.sleep(0.01)
+  end
   res:text(("%s %d"):format(r and r.code, moonpool.stats().processes))
 end)
 app:get("/stats", function(_, res)

@@ -34,6 +34,7 @@ static void name_status(const struct mp_status *status, char *out, unsigned size
 
 static void write_line(const struct mp_process *p, enum mp_log_level level) {
   char sentence[256], argv0[160], status[48], id[16 + MP_CALL_ID] = "";
+  if (!mp_log_wants(p->api->log, level)) return;
   say(p, sentence, sizeof sentence);
   name_status(&p->child.status, status, sizeof status);
   mp_log_quote(mp_slice(p->argv0, strlen(p->argv0)), argv0, sizeof argv0);

@@ -72,17 +72,8 @@ int mp_child_signal(struct mp_child *child, int signo, bool group) {
 
 /* The end -------------------------------------------------------------------------------------------------------- */
 
-static void on_watch_closed(uv_handle_t *handle) {
-  struct mp_child *child = handle->data;
-  child->handles--;
-  mp_child_advance(child);
-}
-
 static void stop_watching(struct mp_child *child) {
-  if (child->watched) {
-    uv_close((uv_handle_t *)&child->watch, on_watch_closed);
-    child->proc.pidfd = -1; /* closed with it */
-  }
+  if (child->watched) mp_poller_set(&child->loop->poller, &child->watch, 0);
   mp_pidfd_close(&child->proc);
   mp_timer_deinit(&child->timeout);
   mp_timer_deinit(&child->linger);
@@ -159,7 +150,7 @@ static void look(struct mp_child *child) {
     if (!child->watched) mp_timer_start(&child->linger, NO_PIDFD_PAUSE_MS);
     return;
   }
-  if (child->watched) uv_read_stop((uv_stream_t *)&child->watch); /* its callback would come for ever */
+  if (child->watched) mp_poller_set(&child->loop->poller, &child->watch, 0); /* it would come for ever */
   mp_timer_stop(&child->timeout);
   child->ended_ms = mp_loop_now(child->loop);
   if (ended == 1)
@@ -168,14 +159,11 @@ static void look(struct mp_child *child) {
     ask_the_kernel(child);
 }
 
-static void lend_nothing(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
-  (void)handle, (void)wanted;
-  *buf = uv_buf_init(NULL, 0);
-}
-
-static void on_readable(uv_stream_t *watch, ssize_t n, const uv_buf_t *buf) {
-  struct mp_child *child = watch->data;
-  (void)n, (void)buf; /* UV_ENOBUFS; whatever woke us, the kernel is asked */
+/* Whatever woke us, the kernel is asked. */
+static void on_ready(struct mp_polled *watch, uint32_t events) {
+  struct mp_child *child = MP_CONTAINER(watch, struct mp_child, watch);
+  (void)events;
+  if (!child->watch.events) return;
   mp_loop_woke(child->loop);
   look(child);
 }
@@ -207,20 +195,11 @@ static int init_child(struct mp_child *child, struct mp_loop *loop, const struct
   return err < 0 ? err : mp_timer_init(&child->linger, &loop->timers, on_linger);
 }
 
-/* A stream that is given no room to read into only says that there is something to be read, and libuv makes two system
- * calls for that. Its uv_poll_t makes six (seen with 1.44): it tries the descriptor first. Without a pidfd the child is
- * looked at every 10 ms: slow, but right. */
+/* Without a pidfd the child is looked at every 10 ms: slow, but right. */
 static void watch(struct mp_child *child) {
-  if (child->proc.pidfd >= 0 && uv_tcp_init(&child->loop->uv, &child->watch) == 0) {
-    child->watch.data = child;
-    child->handles++;
-    child->watched = uv_tcp_open(&child->watch, child->proc.pidfd) == 0;
-    if (!child->watched) uv_close((uv_handle_t *)&child->watch, on_watch_closed);
-  }
-  if (child->watched)
-    uv_read_start((uv_stream_t *)&child->watch, lend_nothing, on_readable); /* fails only when closing */
-  else
-    mp_timer_start(&child->linger, NO_PIDFD_PAUSE_MS);
+  child->watch = (struct mp_polled){on_ready, child->proc.pidfd, 0};
+  child->watched = child->proc.pidfd >= 0 && mp_poller_set(&child->loop->poller, &child->watch, EPOLLIN) == 0;
+  if (!child->watched) mp_timer_start(&child->linger, NO_PIDFD_PAUSE_MS);
 }
 
 static int exec_child(struct mp_child *child, const struct mp_child_spec *spec, const int theirs[3],

@@ -67,7 +67,7 @@ struct mp_child {
   struct mp_started proc;
   struct mp_status status;          /* final once settled */
   struct mp_child_stream *pipes[3]; /* owned; NULL where there is none */
-  uv_tcp_t watch;                   /* of the pidfd, which is its own once `watched`; see watch() */
+  struct mp_polled watch;            /* of the pidfd, once `watched` */
   struct mp_timer timeout;          /* the spec's, then the ladder's grace */
   struct mp_timer linger;           /* after the exit; also the retry of a stolen status, and where there is no pidfd */
   struct mp_soon again;             /* looks once more at what a call has changed */
@@ -79,7 +79,7 @@ struct mp_child {
   uint8_t state, tries, handles; /* handles: still open on the loop */
   bool timed_out, stopping, held, leave, kill_on_limit, settled, closing;
   bool leads;   /* a group or session of its own */
-  bool watched; /* the loop tells of its end, and `watch` owns the pidfd */
+  bool watched; /* the loop tells of its end */
   bool told;    /* on_settled has been called */
 };
 

@@ -35,7 +35,7 @@ static const struct mp_timers_clock loop_clock = {loop_now, arm_uv_timer, loop_l
 
 /* What was posted up to now runs; what that posts in turn waits for the next call, so that no one can starve the loop.
  */
-static void run_posted(struct mp_loop *loop) {
+static void run_batch(struct mp_loop *loop) {
   struct mp_list batch, *node;
   mp_list_init(&batch);
   mp_list_splice(&batch, &loop->soon);
@@ -43,6 +43,12 @@ static void run_posted(struct mp_loop *loop) {
     struct mp_soon *soon = MP_CONTAINER(node, struct mp_soon, node);
     soon->run(soon);
   }
+}
+
+/* Twice, for what one woke has often something to flush. */
+static void run_posted(struct mp_loop *loop) {
+  run_batch(loop);
+  if (!mp_list_empty(&loop->soon)) run_batch(loop);
 }
 
 static void on_idle(uv_idle_t *idle) {
@@ -62,7 +68,7 @@ static void on_prepare(uv_prepare_t *prepare) {
 static int open_loop(struct mp_loop *loop) {
   int err = uv_loop_init(&loop->uv);
   if (err < 0) return err;
-  err = mp_poller_init(&loop->poller, &loop->uv, mp_stream_ready);
+  err = mp_poller_init(&loop->poller, &loop->uv);
   if (err < 0) uv_loop_close(&loop->uv);
   return err;
 }

@@ -23,7 +23,7 @@ struct mp_loop {
   struct mp_log *log; /* borrowed: outlives the loop */
   struct mp_timers timers;
   struct mp_list soon;
-  struct mp_poller poller;  /* the streams' */
+  struct mp_poller poller;  /* of streams and processes */
   struct mp_stream *broken; /* borrowed until told: streams of which a flush has found so (stream.c) */
   struct mp_stream *closed; /* likewise: those that are closing */
   struct mp_soon tell_broken, tell_closed;
@@ -42,7 +42,6 @@ struct mp_loop {
 };
 
 /* stream.c */
-void mp_stream_ready(void *who, uint32_t events);
 void mp_streams_tell_broken(struct mp_soon *soon);
 void mp_streams_tell_closed(struct mp_soon *soon);
 

@@ -9,11 +9,13 @@ static void on_set_ready(uv_poll_t *handle, int status, int uv_events) {
   struct epoll_event events[BATCH];
   (void)status, (void)uv_events;
   int n = epoll_wait(poller->fd, events, BATCH, 0); /* less than 0: EINTR, and the set stays ready */
-  for (int i = 0; i < n; i++) poller->on_ready(events[i].data.ptr, events[i].events);
+  for (int i = 0; i < n; i++) {
+    struct mp_polled *polled = events[i].data.ptr;
+    polled->on_ready(polled, events[i].events);
+  }
 }
 
-int mp_poller_init(struct mp_poller *poller, uv_loop_t *uv, void (*on_ready)(void *who, uint32_t events)) {
-  poller->on_ready = on_ready;
+int mp_poller_init(struct mp_poller *poller, uv_loop_t *uv) {
   poller->fd = epoll_create1(EPOLL_CLOEXEC);
   if (poller->fd < 0) return -errno;
   int err = uv_poll_init(uv, &poller->handle, poller->fd);
@@ -30,8 +32,11 @@ void mp_poller_deinit(struct mp_poller *poller) {
   close(poller->fd);
 }
 
-int mp_poller_set(struct mp_poller *poller, int fd, uint32_t was, uint32_t events, void *who) {
-  struct epoll_event event = {.events = events, .data.ptr = who};
-  int op = !was ? EPOLL_CTL_ADD : !events ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
-  return epoll_ctl(poller->fd, op, fd, &event) < 0 ? -errno : 0;
+int mp_poller_set(struct mp_poller *poller, struct mp_polled *polled, uint32_t events) {
+  struct epoll_event event = {.events = events, .data.ptr = polled};
+  int op = !polled->events ? EPOLL_CTL_ADD : !events ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+  if (polled->events == events) return 0;
+  if (epoll_ctl(poller->fd, op, polled->fd, &event) < 0) return -errno;
+  polled->events = events;
+  return 0;
 }

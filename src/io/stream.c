@@ -12,22 +12,20 @@ enum { READS_MOST = 16 /* of one stream, before it is others' turn */ };
 
 /* ---- what the kernel is asked to tell ---- */
 
-static uint8_t wanted_of(const struct mp_stream *stream) {
-  return (uint8_t)((stream->reading ? EPOLLIN : 0) | (stream->blocked ? EPOLLOUT : 0));
+static uint32_t wanted_of(const struct mp_stream *stream) {
+  return (stream->reading ? EPOLLIN : 0U) | (stream->blocked ? EPOLLOUT : 0U);
 }
 
-static int watch(struct mp_stream *stream, uint8_t events) {
-  if (stream->watched == events) return 0;
-  int err = mp_poller_set(&stream->loop->poller, stream->fd, stream->watched, events, stream);
-  if (err == 0) stream->watched = events;
-  return err;
+static int watch(struct mp_stream *stream, uint32_t events) {
+  return mp_poller_set(&stream->loop->poller, &stream->watch, events);
 }
 
 /* That reading has stopped is told when something comes that nobody reads: most often it starts again before. */
 static int watch_on(struct mp_stream *stream) {
-  uint8_t wanted = wanted_of(stream), idle_in = stream->watched & EPOLLIN;
-  return watch(stream, wanted | idle_in);
+  return watch(stream, wanted_of(stream) | (stream->watch.events & EPOLLIN));
 }
+
+static void on_ready(struct mp_polled *watch, uint32_t events);
 
 /* ---- broken, and closed ---- */
 
@@ -72,11 +70,11 @@ void mp_stream_close(struct mp_stream *stream) {
   if (stream->closing) return;
   forget_broken(stream);
   stream->reading = stream->blocked = false;
-  if (stream->fd >= 0) {
-    watch(stream, 0); /* taking out what is in the set does not fail */
-    close(stream->fd);
+  if (stream->watch.fd >= 0) {
+    watch(stream, 0);
+    close(stream->watch.fd);
   }
-  stream->fd = -1;
+  stream->watch.fd = -1;
   stream->closing = true;
   stream->next = loop->closed;
   loop->closed = stream;
@@ -93,7 +91,7 @@ static void send_at_once(int fd) {
 }
 
 static void start_with(struct mp_stream *stream, struct mp_loop *loop, int fd, const struct mp_stream_ops *ops) {
-  *stream = (struct mp_stream){.ops = ops, .loop = loop, .fd = fd};
+  *stream = (struct mp_stream){.watch = {on_ready, fd, 0}, .ops = ops, .loop = loop};
 }
 
 static int fail_opening(struct mp_stream *stream, int err) {
@@ -138,7 +136,7 @@ static bool read_once(struct mp_stream *stream, bool to_end) {
   size_t room = 0;
   char *at = stream->ops->lend ? stream->ops->lend(stream, &room) : NULL;
   if (!at) at = stream->loop->scratch, room = MP_LOOP_SCRATCH;
-  ssize_t n = read(stream->fd, at, room);
+  ssize_t n = read(stream->watch.fd, at, room);
   if (n < 0 && errno == EINTR) return true;
   if (n < 0 && errno == EAGAIN) return false;
   if (n <= 0) {
@@ -265,8 +263,8 @@ void mp_stream_shutdown(struct mp_stream *stream) {
 
 /* ---- what the kernel tells ---- */
 
-void mp_stream_ready(void *who, uint32_t events) {
-  struct mp_stream *stream = who;
+static void on_ready(struct mp_polled *at, uint32_t events) {
+  struct mp_stream *stream = MP_CONTAINER(at, struct mp_stream, watch);
   bool gone = events & (EPOLLHUP | EPOLLERR), reads = stream->reading, writes = stream->blocked;
   if (stream->closing) return;
   if (((events & EPOLLIN) && !reads) || (gone && !reads && !writes)) watch(stream, wanted_of(stream));

@@ -25,13 +25,12 @@ struct mp_stream_ops {
 };
 
 struct mp_stream {
+  struct mp_polled watch;           /* of its descriptor, which is owned; -1 when closed */
   const struct mp_stream_ops *ops; /* static */
   struct mp_loop *loop;            /* borrowed: outlives the stream */
   struct mp_stream *next;          /* with `untold` or `closing`: of the loop's list; borrowed until told */
   struct mp_buf out;               /* owned: what the kernel has not taken yet; callers append here, then flush */
-  int fd;                          /* owned; -1 when closed */
   int err;                         /* why nothing can be written any more, or 0 */
-  uint8_t watched;                 /* EPOLLIN, EPOLLOUT: what the kernel was asked to tell */
   bool reading;
   bool blocked; /* the kernel takes no more of `out` for now */
   bool closing;
@@ -73,7 +72,7 @@ void mp_stream_shutdown(struct mp_stream *stream);
 void mp_stream_close(struct mp_stream *stream);
 
 static inline int mp_stream_fd(const struct mp_stream *stream) { /* -1 when closed */
-  return stream->fd;
+  return stream->watch.fd;
 }
 
 /* Borrowed: outlives the stream. */
