@@ -188,7 +188,7 @@ static ssize_t copy(const struct mp_source *file, uint64_t at, size_t most, stru
   return n;
 }
 
-/* What the stream's queue holds makes libuv tell when the socket has room again. */
+/* What the stream's queue holds makes the loop tell when the socket has room again. */
 static ssize_t copy_some(const struct mp_source *file, uint64_t at, uint64_t len, struct mp_stream *stream) {
   ssize_t n = copy(file, at, len < COPIED_MOST ? (size_t)len : COPIED_MOST, &stream->out);
   if (n > 0) mp_stream_flush(stream);

@@ -194,7 +194,7 @@ static int write_now(struct mp_stream *stream) {
 static int push(struct mp_stream *stream) {
   int err = write_now(stream);
   stream->blocked = err == 0 && mp_buf_len(&stream->out) > 0;
-  if (err == 0) err = watch_on(stream);
+  if (err == 0 && (stream->blocked || (stream->watch.events & EPOLLOUT))) err = watch_on(stream);
   if (err == 0 && stream->shut && !stream->blocked) half_close(stream);
   return err;
 }
