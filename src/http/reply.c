@@ -178,8 +178,8 @@ static char *put_decimal(char *to, uint64_t n) {
 }
 
 static char *put_status_line(char *to, int status) {
-  const char *phrase = mp_status_phrase(status);
   if (status == 200) return PUT(to, "HTTP/1.1 200 OK\r\n");
+  const char *phrase = mp_status_phrase(status);
   to = put_decimal(PUT(to, "HTTP/1.1 "), (uint64_t)status);
   to = put_slice(PUT(to, " "), mp_slice(phrase, strlen(phrase)));
   return PUT(to, "\r\n");
