@@ -11,7 +11,7 @@ function metatable.__index(response, name)
   if methods[name] then
     return methods[name]
   elseif name == "body" then
-    return methods.text(response)
+    return methods._text(response)
   end
 end
 
@@ -64,7 +64,7 @@ function methods.read(response)
 end
 
 -- The rest of the body; kept, as response.body.
-function methods.text(response)
+function methods._text(response)
   local body = rawget(response, "_body")
   if body then
     return body
@@ -80,7 +80,7 @@ end
 
 --- The body as JSON; raises when it is none.
 function methods.json(response)
-  local body = methods.text(response)
+  local body = methods._text(response)
   local value, message = core.json.decode(body)
   if value == nil then
     error(("the body is no JSON: %s: %s"):format(message, body:sub(1, 200)), 2)
