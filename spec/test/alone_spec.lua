@@ -27,6 +27,13 @@ describe("every method of HTTP", function()
   end)
 end)
 
+describe("a real server", function()
+  it("names an option that it does not know", function()
+    assert.has_error(function() test.server { ap = "x" } end,
+      'server: unknown option "ap" (there are app, args, env, timeout, workers)')
+  end)
+end)
+
 describe("a client of an event stream", function()
   it("reads one event after the other, and nil at the end", function()
     local client = test.client(function(_, res)
