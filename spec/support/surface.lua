@@ -207,6 +207,8 @@ local function settle_makers(types, key)
 end
 
 local function read_types(types, path, text)
+  local whole, why = load(text, "@" .. path)
+  if not whole then types.faults[#types.faults + 1] = why end
   local module, class, owners, n = nil, nil, {}, 0
   types.pending = {}
   for line in text:gmatch "([^\n]*)\n" do

@@ -116,16 +116,18 @@ local FIELDS = {
   retry = function(event, value) event.retry = tonumber(value) and tonumber(value) / 1000 end,
 }
 
---- The next event: { event, data, id, retry }; nil when the stream has ended. Comments are passed over.
+--- The next event: { event, data, id, retry }; nil when the stream has ended. As in a browser, what has no data is no
+--- event: comments, and a `retry` by itself, which the next one has then (WHATWG HTML, 9.2.6).
 function methods.event(response)
-  local event, any = { event = "message" }, false
+  local event = { event = "message" }
   for line in line_of, response do
     local name, value = line:match("^([^:]+):? ?(.*)$")
-    if line == "" and any then
+    if line == "" and event.data then
       return event
-    elseif name and FIELDS[name] then
+    elseif line == "" then
+      event.event = "message"
+    elseif FIELDS[name] then
       FIELDS[name](event, value)
-      any = true
     end
   end
   return nil
