@@ -253,6 +253,26 @@ function M.types(meta)
   return types
 end
 
+--- The fields of each class: { name, optional, kind } in order.
+function M.fields(meta)
+  local classes = {}
+  for path, text in pairs(meta) do
+    local list
+    for line in text:gmatch "[^\n]+" do
+      local class = line:match "^%-%-%-@class ([%w_.]+)"
+      local name, optional, kind = line:match "^%-%-%-@field ([%a_][%w_]*)(%??) (.*)"
+      if class then
+        assert(not classes[class], path .. ": " .. class .. " stands there twice")
+        list = {}
+        classes[class] = list
+      elseif name then
+        list[#list + 1] = { name = name, optional = optional == "?", kind = kind }
+      end
+    end
+  end
+  return classes
+end
+
 ---- docs
 
 -- The pieces of code in a text, fenced blocks left out, each with its line.

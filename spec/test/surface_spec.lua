@@ -1,4 +1,9 @@
+local moonpool = require "moonpool"
+local session = require "moonpool.session"
+local sqlite = require "moonpool.sqlite"
 local surface = require "spec.support.surface"
+local template = require "moonpool.template"
+local test = require "moonpool.test"
 
 describe("the surface", function()
   local whole, sources
@@ -61,5 +66,89 @@ describe("the surface", function()
   it("has types for each module that the docs tell of", function()
     sources.meta["lua/moonpool/meta/password.lua"] = nil
     assert.is_truthy(faults():find("docs/api.md:%d+: tells of password.hash, which does not exist"))
+  end)
+end)
+
+-- What a value may be by the first word of its type: "integer", "string|false", "table<string, string>", "moonpool.pipe".
+local function fits(value, kind)
+  local words = kind:match "^[^ ]+"
+  for word in words:gmatch "[^|]+" do
+    local is = word:match '^"(.*)"$' and value == word:match '^"(.*)"$'
+      or word == "integer" and math.type(value) == "integer" or word == "any" or word == tostring(value)
+      or word == type(value) or word:find "^table<" and type(value) == "table" or word:find "^moonpool%." and value ~= nil
+      or word:find "[{%]]" and type(value) == "table"
+    if is then return true end
+  end
+  return false
+end
+
+describe("a type", function()
+  local FILES = { file = { name = "a.txt", type = "text/plain", body = "text" } }
+  local fields, judged = surface.fields(surface.sources().meta), nil
+
+  before_each(function() judged = {} end)
+
+  -- `whole`: it is a plain table, so that what it has beyond its type can be seen, too.
+  local function judge(class, object, whole)
+    local known = {}
+    judged[#judged + 1] = class
+    for _, field in ipairs(fields[class]) do
+      local value = object[field.name]
+      known[field.name] = true
+      assert.is_true(value == nil and field.optional or fits(value, field.kind),
+        ("%s.%s is %s, and not %s"):format(class, field.name, tostring(value), field.kind))
+    end
+    for name in pairs(whole and object or {}) do
+      assert.is_true(known[name] or type(name) == "string" and name:find "^_" ~= nil, class .. " has no field " .. tostring(name))
+    end
+  end
+
+  it("tells of the fields that there are: of a request and what comes with it", function()
+    local app = moonpool.app()
+    app:use(session { keys = ("k"):rep(32) })
+    app:post("/parts", function(req)
+      for part in req:parts() do judge("moonpool.part", part) end
+    end)
+    app:post("/:id", function(req, res)
+      judge("moonpool.request", req)
+      judge("moonpool.response", res)
+      judge("moonpool.session", req.ctx.session)
+      judge("moonpool.file", req:form().file)
+      moonpool.spawn(function() error "nobody's" end)
+      error { status = 409, message = "no" }
+    end)
+    app:error_page(function(_, _, e) judge("moonpool.error", e) end)
+    app:on_error(function(_, _, what) judge("moonpool.origin", what, true) end)
+    local client = test.client(app, { strict = false })
+    assert.equal(204, client:post("/parts", { files = FILES }).status)
+    local answer = client:post("/7?a=b", { files = FILES })
+    assert.equal(409, answer.status)
+    test.settle()
+    judge("moonpool.test.client", client)
+    judge("moonpool.test.response", answer)
+    table.sort(judged)
+    assert.same({ "moonpool.error", "moonpool.file", "moonpool.origin", "moonpool.part", "moonpool.request", "moonpool.response",
+      "moonpool.session", "moonpool.test.client", "moonpool.test.response" }, judged)
+  end)
+
+  it("tells of the fields that there are: of processes, tasks and what else is made", function()
+    judge("moonpool.result", moonpool.run({ "sh", "-c", "echo abc; sleep 9", max_output = 1, timeout = 0.01 }), true)
+    local fake, clock = test.process("play", { stdout = "out", stderr = "err", code = 3 }), test.clock()
+    local process <close> = moonpool.spawn { "play", stdin = "pipe", stdout = "pipe", stderr = "pipe" }
+    judge("moonpool.process", process)
+    judge("moonpool.result", moonpool.run { "play" }, true)
+    judge("moonpool.task", moonpool.running())
+    moonpool.scope(function(scope) judge("moonpool.scope", scope) end)
+    judge("moonpool", moonpool)
+    judge("moonpool.json", moonpool.json)
+    judge("moonpool.worker", moonpool.worker)
+    judge("moonpool.stats", moonpool.stats(), true)
+    judge("moonpool.templates", template.new "spec")
+    judge("moonpool.sqlite.module", sqlite)
+    judge("moonpool.test.clock", clock)
+    judge("moonpool.test.process", fake)
+    local db <close> = assert(sqlite.open ":memory:")
+    judge("moonpool.sqlite", db)
+    judge("moonpool.test.event", test.client(function(_, res) res:sse():send "x" end):get("/"):event(), true)
   end)
 end)

@@ -14,7 +14,7 @@ local moonpool = {}
 ---@field id integer 1 to `--workers`
 ---@field pid integer
 ---@field generation integer 1, and one more with each reload
----@field draining boolean it is to leave
+---@field draining? boolean true once it is to leave
 
 --- A new app.
 ---@return moonpool.app

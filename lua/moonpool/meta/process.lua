@@ -94,6 +94,7 @@ function pipe:close() end
 ---@field held? boolean a grandchild held the pipes
 ---@field discarded? integer bytes that nobody read
 ---@field timed_out? boolean
+---@field timeout? number seconds, where that ended it
 ---@field cancelled? boolean
 ---@field elapsed number seconds
 ---@field pid integer
