@@ -212,7 +212,8 @@ end
 
 -- A piece of its configuration that stands in http { … }; → why it was not read
 function run.nginx(block, folder)
-  write(folder, "nginx.conf", ("pid %s/pid; error_log stderr; events {} http { access_log off; %s }"):format(folder, text_of(block)))
+  local whole = "pid %s/pid; error_log stderr; events {} http { access_log off; %s }"
+  write(folder, "nginx.conf", whole:format(folder, text_of(block)))
   local r, _, code = moonpool.run { "nginx", "-t", "-p", folder, "-c", folder .. "/nginx.conf" }
   if code == "ENOENT" then return "nginx is not installed" end
   assert(r.ok, block.where .. ": " .. r.stderr)
