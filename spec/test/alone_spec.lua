@@ -35,14 +35,15 @@ describe("a real server", function()
 end)
 
 describe("a client of an event stream", function()
-  it("reads one event after the other, and nil at the end", function()
+  it("reads one event after the other, passes over what has no data, and gives nil at the end", function()
     local client = test.client(function(_, res)
-      local events = res:sse()
+      local events = res:sse { retry = 3 }
       events:send("one", { id = "7", event = "tick" })
+      events:comment "nothing"
       events:send { two = 2 }
     end)
     local answer = client:get "/"
-    assert.same({ event = "tick", data = "one", id = "7" }, answer:event())
+    assert.same({ event = "tick", data = "one", id = "7", retry = 3 }, answer:event())
     assert.same({ event = "message", data = '{"two":2}' }, answer:event())
     assert.is_nil(answer:event())
   end)
