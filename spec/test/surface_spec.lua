@@ -1,9 +1,12 @@
+local auth = require "moonpool.auth"
+local cookie = require "moonpool.cookie"
 local moonpool = require "moonpool"
 local session = require "moonpool.session"
 local sqlite = require "moonpool.sqlite"
 local surface = require "spec.support.surface"
 local template = require "moonpool.template"
 local test = require "moonpool.test"
+local v = require "moonpool.validate"
 
 describe("the surface", function()
   local whole, sources
@@ -150,5 +153,52 @@ describe("a type", function()
     local db <close> = assert(sqlite.open ":memory:")
     judge("moonpool.sqlite", db)
     judge("moonpool.test.event", test.client(function(_, res) res:sse():send "x" end):get("/"):event(), true)
+  end)
+
+  -- What takes the options of each class; an error about their values is well, one about an unknown name is not.
+  local TAKERS = {
+    ["moonpool.auth.basic"] = auth.basic,
+    ["moonpool.auth.bearer"] = auth.bearer,
+    ["moonpool.cookie"] = function(o) cookie.format("a", "b", o, 1) end,
+    ["moonpool.cors"] = require "moonpool.cors",
+    ["moonpool.csrf"] = require "moonpool.csrf",
+    ["moonpool.file"] = function(o)
+      local told
+      test.client(function(_, res) told = select(2, pcall(res.file, res, "spec", o)) end):get "/"
+      error(told)
+    end,
+    ["moonpool.limit"] = moonpool.limit,
+    ["moonpool.rate_limit"] = require "moonpool.rate_limit",
+    ["moonpool.route"] = function(o) moonpool.app():get("/", o, print) end,
+    ["moonpool.security_headers"] = require "moonpool.security_headers",
+    ["moonpool.session"] = session,
+    ["moonpool.spawn"] = function(o) moonpool.run(o) end,
+    ["moonpool.sqlite"] = function(o) sqlite.open("", o) end,
+    ["moonpool.static"] = function(o) moonpool.app():static("/", "spec", o) end,
+    ["moonpool.templates"] = function(o) template.new("spec", o) end,
+    ["moonpool.test.client"] = function(o) test.client(print, o) end,
+    ["moonpool.test.request"] = function(o) test.client(print):get("/", o) end,
+    ["moonpool.validate"] = v.boolean,
+    ["moonpool.validate.email"] = v.email,
+    ["moonpool.validate.list"] = function(o) v.list(v.boolean {}, o) end,
+    ["moonpool.validate.number"] = v.number,
+    ["moonpool.validate.object"] = function(o) v.object({}, o) end,
+    ["moonpool.validate.string"] = v.string,
+  }
+  -- These take any name and look at those that they know: what they know is not asked.
+  local LENIENT = { ["moonpool.cookies"] = true, ["moonpool.secret_cookie"] = true }
+
+  it("tells of no option that is not known where it is given", function()
+    for class, list in pairs(fields) do
+      local what = class:match "^(.*)%.options$"
+      local take = TAKERS[what]
+      assert.is_truthy(not what or take or LENIENT[what], class .. ": what takes it?")
+      for _, field in ipairs(take and list or {}) do
+        local _, told = pcall(take, { [field.name] = function() end })
+        assert.is_nil(tostring(told):find("unknown option", 1, true), tostring(told))
+      end
+      local _, told = pcall(take or error, take and { no_such_option = true } or "unknown option")
+      assert.is_truthy(not take or tostring(told):find("unknown option", 1, true), tostring(what) .. ": " .. tostring(told))
+    end
   end)
 end)

@@ -17,6 +17,9 @@ local v = {}
 ---@field one_line? boolean
 ---@field bytes? boolean any bytes, instead of valid UTF-8
 
+---@class moonpool.validate.email.options: moonpool.validate.options
+---@field max? integer characters
+
 ---@class moonpool.validate.number.options: moonpool.validate.options
 ---@field min? number
 ---@field max? number
@@ -45,7 +48,7 @@ function v.number(options) end
 ---@return moonpool.schema
 function v.boolean(options) end
 
----@param options? moonpool.validate.string.options
+---@param options? moonpool.validate.email.options
 ---@return moonpool.schema
 function v.email(options) end
 
