@@ -15,7 +15,8 @@
 --        then: assert.equal(200, client:get("/").status)      Lua behind it, with client, test, folder and output
 --        skip: why -->                                        it is not run
 --
--- The blocks of a section share a folder. Every handler and middleware of a block has to be asked by its `then`.
+-- A fence without a language is a drawing. The blocks of a section share a folder. Every handler and middleware of a
+-- block has to be asked by its `then`.
 
 local moonpool = require "moonpool"
 local test = require "moonpool.test"

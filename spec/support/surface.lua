@@ -28,7 +28,8 @@ function M.sources()
   local specs = read_all("spec", "-name", "*.lua", "-not", "-path", "spec/support/surface.lua",
     "-not", "-path", "spec/test/surface_spec.lua")
   return {
-    docs = read_all("docs/api.md", "docs/testing.md"),
+    docs = read_all("docs/api.md", "docs/testing.md"), -- where each has its entry
+    prose = read_all("README.md", "docs", "examples/README.md", "-name", "*.md"),
     inside = read_all("lua/moonpool", "src", "-not", "-path", "*/meta/*", "-not", "-path", "*/skeleton/*"),
     meta = read_all("lua/moonpool/meta", "-name", "*.lua"),
     specs = specs,
@@ -432,6 +433,9 @@ function M.faults(sources)
       fault("%s (%s) is not in docs/api.md", entry.name, id)
     end
     if not is_called(specs, entry, types) then fault("no spec calls %s (%s)", entry.name, id) end
+  end
+  for name, where in pairs(M.documented(sources.prose)) do
+    names[name] = names[name] or where
   end
   for name, where in pairs(names) do
     local module = name:match "^require (.*)"

@@ -44,10 +44,12 @@ describe("the surface", function()
 
   it("lacks an entry in the docs where one is taken away, and has one too many where one is added", function()
     change("docs", "docs/api.md", "`shared:incr(", "`shared:raise(")
+    change("prose", "docs/guide.md", "`app:use(fn)`", "`app:wear(fn)`")
     change("docs", "docs/api.md", "`moonpool.escape(s)`", "`moonpool.escape`, `os.exec(s)`")
     local said = faults()
     for _, fault in ipairs { "shared:incr (moonpool.shared:incr) is not in docs/api.md",
       "tells of shared:raise, which does not exist",
+      "tells of app:wear, which does not exist",
       "moonpool.escape (moonpool.escape) is not in docs/api.md", "tells of os.exec, which does not exist" } do
       assert.is_truthy(said:find(fault, 1, true), said)
     end
