@@ -271,7 +271,7 @@ end
 ---@param options { reload?: boolean, globals?: table }?
 function methods.templates(app, folder, options)
   check_app(app, "templates", 2)
-  local set = template.new_set("app:templates", folder, options, 2)
+  local set = template._new_set("app:templates", folder, options, 2)
   if not is_folder(folder) then
     error(("app:templates: %s is no folder"):format(folder), 2)
   end

@@ -13,7 +13,7 @@ local secret = require "moonpool.secret"
 
 local M = {}
 
-M.MOST = 4096 -- bytes of a cookie with its name and attributes that browsers keep (RFC 6265, 6.1)
+M._MOST = 4096 -- bytes of a cookie with its name and attributes that browsers keep (RFC 6265, 6.1)
 
 local function check_text(value, what, level)
   if type(value) ~= "string" then
@@ -120,7 +120,7 @@ function M.open(name, text, options)
 end
 
 --- The first cookie of that name in a Cookie field for which `read` (M.verify or M.open) has a value.
-function M.first(field, name, read, options)
+function M._first(field, name, read, options)
   for _, text in ipairs(cookie.all(field, name)) do
     local value = read(name, text, options)
     if value then
@@ -131,7 +131,7 @@ function M.first(field, name, read, options)
 end
 
 --- A Set-Cookie field of what `make` (M.sign or M.seal) gives; raises when browsers would drop it.
-function M.field(make, name, value, options, level)
+function M._field(make, name, value, options, level)
   if options ~= nil and type(options) ~= "table" then
     error("cookie: the options must be a table, got " .. type(options), level + 1)
   elseif type(name) ~= "string" or type(value) ~= "string" then
@@ -145,8 +145,8 @@ function M.field(make, name, value, options, level)
   end
   cookie.format(name, "", plain, level + 1) -- what is wrong with the options is told first
   local field = cookie.format(name, make(name, value, options), plain, level + 1)
-  if #field > M.MOST then
-    error(("cookie: %s would have %d bytes, and browsers keep %d"):format(name, #field, M.MOST), level + 1)
+  if #field > M._MOST then
+    error(("cookie: %s would have %d bytes, and browsers keep %d"):format(name, #field, M._MOST), level + 1)
   end
   return field
 end

@@ -92,7 +92,7 @@ local function preflight(options, req, res, origin)
 end
 
 --- cors{ origins, methods, headers, expose, credentials, max_age }
-function M.new(given)
+local function new(given)
   local options = read(given)
   return function(req, res, next)
     local origin = req.headers["Origin"]
@@ -112,4 +112,4 @@ function M.new(given)
   end
 end
 
-return setmetatable(M, { __call = function(_, given) return M.new(given) end })
+return setmetatable(M, { __call = function(_, given) return new(given) end })

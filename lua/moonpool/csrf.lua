@@ -55,10 +55,10 @@ end
 
 local function sent_secret(state)
   if state.session then
-    return state.session:csrf_secret()
+    return state.session:_csrf_secret()
   end
   local options = { keys = state.options.keys }
-  local hex = cookies.first(state.req.headers["Cookie"], name_of(state), cookies.verify, options)
+  local hex = cookies._first(state.req.headers["Cookie"], name_of(state), cookies.verify, options)
   return hex and #hex == 2 * SIZE and not hex:find "%X" and hex or nil
 end
 
@@ -148,7 +148,7 @@ end
 local function check(state)
   local req, options = state.req, state.options
   check_origin(req, options)
-  local hex = state.session and state.session:csrf_secret() or sent_secret(state)
+  local hex = state.session and state.session:_csrf_secret() or sent_secret(state)
   if not hex then
     refuse("there is no cookie")
   elseif not is_token(hex, sent_token(req, options)) then
@@ -162,13 +162,13 @@ end
 local states = setmetatable({}, { __mode = "k" }) -- req.ctx → state
 
 --- csrf{ field, header, cookie, trusted, exempt, keys }
-function M.new(given)
+local function new(given)
   local options = read_options("csrf", given, KNOWN, DEFAULTS, 2)
   options.keys = options.keys and secret.check(options.keys, "csrf: keys", 2) or nil
   return function(req, res, next)
     local session = req.ctx.session
     local state = { req = req, res = res, options = options,
-      session = type(session) == "table" and session.csrf_secret and session or nil }
+      session = type(session) == "table" and session._csrf_secret and session or nil }
     states[req.ctx] = state
     if not SAFE[req.method] and not is_exempt(req, options.exempt) then
       check(state)
@@ -195,4 +195,4 @@ function M.field(req)
   return ('<input type="hidden" name="%s" value="%s">'):format(core.escape(state.options.field), mask(secret_of(state)))
 end
 
-return setmetatable(M, { __call = function(_, given) return M.new(given) end })
+return setmetatable(M, { __call = function(_, given) return new(given) end })

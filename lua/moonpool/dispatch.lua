@@ -106,7 +106,7 @@ local function add_layers(steps, site, segments, from)
   local templates = site.app._templates
   if templates then
     steps[#steps + 1] = function(_, res, next)
-      template.bind(res, templates)
+      template._bind(res, templates)
       next()
     end
   end
@@ -147,7 +147,7 @@ local function new_dispatcher(root_app, maps)
   local function answer(site, req, res, e)
     local templates = templates_of(site)
     if templates then
-      template.bind(res, templates)
+      template._bind(res, templates)
     end
     errors.answer(page_of(site), req, res, errors.describe(e), report)
   end

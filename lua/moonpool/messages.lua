@@ -16,7 +16,7 @@ request.form = form.form
 request.form_list = form.form_list
 request.parts = form.parts
 request.save = form.save
-response.render = template.respond
+response.render = template._respond
 response.sse = sse.open
 
 --- req:cookie(name): its value, or nil.
@@ -43,28 +43,28 @@ end
 --- req:signed_cookie(name[, { keys }]): the value that res:signed_cookie was given, or nil.
 function request.signed_cookie(req, name, options)
   check_name(name, "signed_cookie")
-  return cookies.first(req.headers["Cookie"], name, cookies.verify, options)
+  return cookies._first(req.headers["Cookie"], name, cookies.verify, options)
 end
 
 --- req:encrypted_cookie(name[, { keys }]): likewise.
 function request.encrypted_cookie(req, name, options)
   check_name(name, "encrypted_cookie")
-  return cookies.first(req.headers["Cookie"], name, cookies.open, options)
+  return cookies._first(req.headers["Cookie"], name, cookies.open, options)
 end
 
 --- res:signed_cookie(name, value[, options of res:cookie, and keys]): with max_age it is worth nothing after that.
 function response.signed_cookie(res, name, value, options)
-  return res:add_header("Set-Cookie", cookies.field(cookies.sign, name, value, options, 2))
+  return res:add_header("Set-Cookie", cookies._field(cookies.sign, name, value, options, 2))
 end
 
 --- res:encrypted_cookie(name, value[, options]): likewise, and the client cannot read it.
 function response.encrypted_cookie(res, name, value, options)
-  return res:add_header("Set-Cookie", cookies.field(cookies.seal, name, value, options, 2))
+  return res:add_header("Set-Cookie", cookies._field(cookies.seal, name, value, options, 2))
 end
 
 --- req:validate(schema[, source]): the values that it describes; raises 422 where they are not so.
 function request.validate(req, schema, source)
-  return (validate.request(req, schema, source))
+  return (validate._request(req, schema, source))
 end
 
 -- What a URI cannot hold as it is (RFC 3986), escaped; the escapes that are there stay.

@@ -63,7 +63,7 @@ local function set_fields(options, res, n, seconds)
 end
 
 --- rate_limit{ limit, window, key(req), name }. A key of nil is not counted.
-function M.new(given)
+local function new(given)
   local options = read_options("rate_limit", given, KNOWN, { key = by_address, name = "default" }, 2)
   if not options.limit or not options.window then
     error("rate_limit: limit and window are wanted", 2)
@@ -91,6 +91,6 @@ function M.new(given)
   end
 end
 
-M.network = network
+M._network = network
 
-return setmetatable(M, { __call = function(_, given) return M.new(given) end })
+return setmetatable(M, { __call = function(_, given) return new(given) end })

@@ -9,7 +9,7 @@ local find, sub, byte = string.find, string.sub, string.byte
 
 local MAX_NUMERAL = 200 -- as in Lua's own
 
-local metatable = { __index = methods, __name = "moonpool.reader" }
+local metatable = { __index = methods, __name = "moonpool._reader" }
 
 ---@param source fun(): string?, string?, string?
 function M.new(source)

@@ -6,7 +6,7 @@ local read_options = require("moonpool.options").read
 local M = {}
 
 --- request_id{ header }
-function M.new(given)
+local function new(given)
   local options = read_options("request_id", given, { header = "string" }, { header = "X-Request-Id" }, 2)
   if not options.header:find "^[%w_-]+$" then
     error("request_id: header must be the name of a field", 2)
@@ -17,4 +17,4 @@ function M.new(given)
   end
 end
 
-return setmetatable(M, { __call = function(_, given) return M.new(given) end })
+return setmetatable(M, { __call = function(_, given) return new(given) end })

@@ -290,7 +290,7 @@ function M.literal_path(route)
   return route.pattern
 end
 
-local metatable = { __index = methods, __name = "moonpool.router" }
+local metatable = { __index = methods, __name = "moonpool._router" }
 
 function M.new()
   return setmetatable({ root = new_node(), routes = {} }, metatable)

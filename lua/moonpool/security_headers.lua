@@ -71,7 +71,7 @@ function M.nonce(req)
 end
 
 --- security_headers{ csp, hsts, … }
-function M.new(given)
+local function new(given)
   local options = check(read_options("security_headers", given, KNOWN, DEFAULTS, 2))
   local fields, policy = fixed_fields(options), policy_of(options)
   local policy_name = "Content-Security-Policy" .. (options.csp_report_only and "-Report-Only" or "")
@@ -95,4 +95,4 @@ function M.new(given)
   end
 end
 
-return setmetatable(M, { __call = function(_, given) return M.new(given) end })
+return setmetatable(M, { __call = function(_, given) return new(given) end })

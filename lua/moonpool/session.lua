@@ -109,9 +109,9 @@ local function set_cookie(self, value)
   local options = self._options
   local max_age = options.persist and math.ceil(left(self)) or nil
   local field = cookie.format(self._name, value, cookie_options(self, max_age), 0)
-  if #field > cookies.MOST then
+  if #field > cookies._MOST then
     error(("session: its cookie would have %d bytes, and browsers keep %d; keep less, or use a store")
-      :format(#field, cookies.MOST), 0)
+      :format(#field, cookies._MOST), 0)
   end
   self._field = field
 end
@@ -240,7 +240,7 @@ function methods.flashes(self)
 end
 
 --- The secret that a form's token hides (moonpool.csrf): 32 bytes as hex.
-function methods.csrf_secret(self)
+function methods._csrf_secret(self)
   local record = load_session(self)._record
   record.csrf = record.csrf or core.random(32)
   return record.csrf
@@ -293,7 +293,7 @@ local function name_of(options, is_secure)
 end
 
 --- The middleware.
-function M.new(given)
+local function new(given)
   local options = read(given)
   return function(req, res, next)
     local is_secure = options.secure
@@ -319,7 +319,7 @@ end
 
 ---- the store in the memory of the pool
 
-local Shared = {}
+local Shared = { __name = "moonpool.session.store" }
 Shared.__index = Shared
 
 function Shared:load(id)
@@ -349,4 +349,4 @@ function M.shared(name)
   return setmetatable({ _map = core.shared(name or "moonpool.sessions") }, Shared)
 end
 
-return setmetatable(M, { __call = function(_, given) return M.new(given) end })
+return setmetatable(M, { __call = function(_, given) return new(given) end })

@@ -5,7 +5,7 @@
 
 local core = require "moonpool.core"
 
-local Store = {}
+local Store = { __name = "moonpool.session.store" }
 Store.__index = Store
 
 local TABLE = [[

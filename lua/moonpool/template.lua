@@ -253,7 +253,7 @@ local function check_options(what, options, level)
   return options or {}
 end
 
-function M.new_set(what, folder, options, level)
+function M._new_set(what, folder, options, level)
   if type(folder) ~= "string" or folder:find("\0", 1, true) then
     error(("%s: the folder must be a string, got %s"):format(what, type(folder)), level + 1)
   end
@@ -268,7 +268,7 @@ end
 
 --- templates(folder[, { reload, globals }]): nothing is read before it is rendered.
 function M.new(folder, options)
-  return M.new_set("template.new", folder, options, 2)
+  return M._new_set("template.new", folder, options, 2)
 end
 
 --- compile(text[, name]) → function(vars): its text. It has no folder: nothing can be included.
@@ -298,12 +298,12 @@ end
 local of_response = setmetatable({}, { __mode = "k" })
 
 --- From now on `res:render` of this response takes templates of that set.
-function M.bind(res, set)
+function M._bind(res, set)
   of_response[res] = set
 end
 
 --- res:render(name[, vars]): ends the response.
-function M.respond(res, name, vars)
+function M._respond(res, name, vars)
   local set = of_response[res]
   if not set then
     error("render: this app has no templates; app:templates(folder) says where they are", 2)

@@ -381,7 +381,7 @@ end
 
 --- The values of a request by an object schema, or a raised 422. source: "form", "json", "query", "params"; nil: the
 --- body by its type, of a GET the query.
-function M.request(req, wanted, source)
+function M._request(req, wanted, source)
   if not is_schema(wanted) or not wanted.fields then
     error("validate: the schema must be one of validate.object", 3)
   elseif source ~= nil and not SOURCES[source] then

@@ -29,7 +29,8 @@ describe("moonpool new", function()
       code, said = quiet(("cd '%s/thing' && '%s' test"):format(folder, server.binary))
       assert.equal(0, code, said)
       assert.matches("[23] successes / 0 failures / 0 errors", said)
-      for _, name in ipairs { ".luarc.json", ".luacheckrc", "README.md", "moonpool.conf.lua", "spec/app_spec.lua" } do
+      for _, name in ipairs { ".luarc.json", ".luacheckrc", "README.md", "moonpool.conf.lua", "spec/app_spec.lua",
+        ".moonpool/meta/moonpool.lua", ".moonpool/meta/test.lua" } do
         assert.equal("file", lfs.attributes(folder .. "/thing/" .. name, "mode"), name)
       end
     end)

@@ -70,7 +70,7 @@ describe("a network", function()
 
   setup(function()
     fake.install().shared = function() return {} end
-    network = require("moonpool.rate_limit").network
+    network = require("moonpool.rate_limit")._network
   end)
 
   it("is an address of IPv4, and half of one of IPv6", function()

@@ -119,7 +119,7 @@ describe("test.client", function()
     end), { strict = false })
     assert.equal(500, client:get("/bug").status)
     client:get "/task"
-    client:settle()
+    test.settle()
     assert.equal(2, #client.errors)
     assert.same({ "handler", "GET /bug" }, { client.errors[1].kind, client.errors[1].request })
     assert.is_truthy(client.errors[1].error:find "client_spec.lua:%d+: a bug")

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define ARGS_NAME "moonpool.args"
+#define ARGS_NAME "moonpool._args"
 
 static double check_seconds(lua_State *L, const struct mp_reading *r, const char *name) {
   double s = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;

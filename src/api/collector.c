@@ -11,7 +11,7 @@ static int l_cycle_over(lua_State *L);
 /* Is found dead by each cycle, and made again. */
 static void push_sentinel(lua_State *L) {
   lua_newuserdatauv(L, 0, 0);
-  if (luaL_newmetatable(L, "moonpool.cycle")) {
+  if (luaL_newmetatable(L, "moonpool._cycle")) {
     lua_pushcfunction(L, l_cycle_over);
     lua_setfield(L, -2, "__gc");
   }

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #define SEMAPHORE_NAME "moonpool.semaphore"
-#define GATE_NAME "moonpool.gate"
+#define GATE_NAME "moonpool._gate"
 #define PERMIT_NAME "moonpool.permit"
 
 enum { MOST_PLACES = 1 << 30 };

@@ -3,7 +3,7 @@
 #include "api/api.h"
 #include <errno.h>
 
-#define PARSER_NAME "moonpool.multipart"
+#define PARSER_NAME "moonpool._multipart"
 
 static const struct mp_multipart_limits limits = {.parts = 1000, .head = 8192, .name = 1024};
 

@@ -212,12 +212,7 @@ static int l_read(lua_State *L) {
   return start_read(L, wants);
 }
 
-/* read_line(): without its "\n"; the last one may lack it. */
-static int l_read_line(lua_State *L) {
-  lua_settop(L, 1);
-  return start_read(L, WANTS_LINE);
-}
-
+/* A line without its "\n"; the last one may lack it. */
 static int l_next_line(lua_State *L) {
   lua_settop(L, 0);
   lua_pushvalue(L, lua_upvalueindex(1));
@@ -322,8 +317,8 @@ void mp_pipe_push(lua_State *L, int process, enum mp_child_pipe which) {
 }
 
 void mp_pipes_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"read", l_read},   {"read_line", l_read_line}, {"lines", l_lines},
-                                     {"write", l_write}, {"close", l_close},         {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"read", l_read}, {"lines", l_lines}, {"write", l_write}, {"close", l_close}, {NULL, NULL}};
   luaL_newmetatable(L, PIPE_NAME);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");

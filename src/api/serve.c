@@ -8,7 +8,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-#define FINDING_NAME "moonpool.finding"
+#define FINDING_NAME "moonpool._finding"
 
 /* A file that is being found on a thread. A userdata, so that nothing is left when the task is cancelled. */
 struct finding {

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define SINK_NAME "moonpool.sink"
+#define SINK_NAME "moonpool._sink"
 
 enum { AHEAD_MOST = 256 * 1024 /* bytes that a script may be ahead of the disk */ };
 

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define REALM_NAME "moonpool.realm"
+#define REALM_NAME "moonpool._realm"
 
 /* Anchored until it is closed. */
 struct trial_realm {

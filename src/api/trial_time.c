@@ -4,7 +4,7 @@
 #include <math.h>
 #include <time.h>
 
-#define ALARM_NAME "moonpool.alarm"
+#define ALARM_NAME "moonpool._alarm"
 
 /* ---- the clock ---- */
 

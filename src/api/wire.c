@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define WIRE_NAME "moonpool.wire"
+#define WIRE_NAME "moonpool._wire"
 
 enum { HELD_MOST = 256 * 1024 /* bytes: beyond that the other end has to wait */ };
 

@@ -21,7 +21,7 @@ local REMOTE = { "127.0.0.1", 40000 }
 
 ---- one request on its way
 
-local Request = {}
+local Request = { __name = "moonpool.test.request" }
 Request.__index = Request
 
 --- Hangs up. What the server still does for it is cancelled, as for any client that goes away.
@@ -269,7 +269,7 @@ local function request(client, method, path, options)
     response = follow(client, response, method, options)
   end
   if not options.stream and not is_stream(response) then
-    response:text()
+    response:_text()
   end
   return response
 end
@@ -299,11 +299,6 @@ function methods.disconnect(client)
   for each in pairs(client._open) do
     each:close()
   end
-end
-
---- Lets all that can happen by itself happen: work that an answer has left to be done, or a client that has gone away.
-function methods.settle()
-  trial.settle()
 end
 
 --- Ends it, and the app that was opened for it: what runs is cancelled, then on_stop runs. Also by `<close>`, and at

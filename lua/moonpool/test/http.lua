@@ -22,7 +22,7 @@ end
 
 ---- reading
 
-local Reader = {}
+local Reader = { __name = "moonpool.test._reader" }
 Reader.__index = Reader
 
 function M.reader(wire)

@@ -4,7 +4,7 @@ local core = require "moonpool.core"
 local cookie = require "moonpool.cookie"
 
 local M = {}
-local Jar = {}
+local Jar = { __name = "moonpool.test._jar" }
 Jar.__index = Jar
 
 function M.new()

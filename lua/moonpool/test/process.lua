@@ -93,7 +93,7 @@ end
 
 ---- the play: told over a wire to the process that stands in
 
-local Child = {}
+local Child = { __name = "moonpool.test.child" }
 Child.__index = Child
 
 function Child:write(bytes)

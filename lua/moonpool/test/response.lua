@@ -11,7 +11,7 @@ function metatable.__index(response, name)
   if methods[name] then
     return methods[name]
   elseif name == "body" then
-    return methods.text(response)
+    return methods._text(response)
   end
 end
 
@@ -64,7 +64,7 @@ function methods.read(response)
 end
 
 -- The rest of the body; kept, as response.body.
-function methods.text(response)
+function methods._text(response)
   local body = rawget(response, "_body")
   if body then
     return body
@@ -80,7 +80,7 @@ end
 
 --- The body as JSON; raises when it is none.
 function methods.json(response)
-  local body = methods.text(response)
+  local body = methods._text(response)
   local value, message = core.json.decode(body)
   if value == nil then
     error(("the body is no JSON: %s: %s"):format(message, body:sub(1, 200)), 2)
@@ -116,16 +116,18 @@ local FIELDS = {
   retry = function(event, value) event.retry = tonumber(value) and tonumber(value) / 1000 end,
 }
 
---- The next event: { event, data, id, retry }; nil when the stream has ended. Comments are passed over.
+--- The next event: { event, data, id, retry }; nil when the stream has ended. As in a browser, what has no data is no
+--- event: comments, and a `retry` by itself, which the next one has then (WHATWG HTML, 9.2.6).
 function methods.event(response)
-  local event, any = { event = "message" }, false
+  local event = { event = "message" }
   for line in line_of, response do
     local name, value = line:match("^([^:]+):? ?(.*)$")
-    if line == "" and any then
+    if line == "" and event.data then
       return event
-    elseif name and FIELDS[name] then
+    elseif line == "" then
+      event.event = "message"
+    elseif FIELDS[name] then
       FIELDS[name](event, value)
-      any = true
     end
   end
   return nil

@@ -1,0 +1,6 @@
+---@meta moonpool.basic_auth
+
+--- auth.basic.
+---@param options moonpool.auth.basic.options
+---@return moonpool.middleware
+return function(options) end
