@@ -1,5 +1,5 @@
-/* memo.h - the lines of a head that was good, and what they came to: a client on a kept connection sends the same fields
- * again and again, one that polls the same request line too, and the same bytes are not judged twice.
+/* memo.h - the lines of a head that was good, and what they came to: a client on a kept connection sends the same
+ * fields again and again, one that polls the same request line too, and the same bytes are not judged twice.
  *
  * What is recalled is what mp_head_parse would say, byte for byte: fields, framing, host. It is kept and recalled for
  * HTTP/1.1 and targets that begin with "/" alone, because for others the request line has a say in it. All zero is an

@@ -67,7 +67,7 @@ struct mp_child {
   struct mp_started proc;
   struct mp_status status;          /* final once settled */
   struct mp_child_stream *pipes[3]; /* owned; NULL where there is none */
-  struct mp_polled watch;            /* of the pidfd, once `watched` */
+  struct mp_polled watch;           /* of the pidfd, once `watched` */
   struct mp_timer timeout;          /* the spec's, then the ladder's grace */
   struct mp_timer linger;           /* after the exit; also the retry of a stolen status, and where there is no pidfd */
   struct mp_soon again;             /* looks once more at what a call has changed */

@@ -25,7 +25,7 @@ struct mp_stream_ops {
 };
 
 struct mp_stream {
-  struct mp_polled watch;           /* of its descriptor, which is owned; -1 when closed */
+  struct mp_polled watch;          /* of its descriptor, which is owned; -1 when closed */
   const struct mp_stream_ops *ops; /* static */
   struct mp_loop *loop;            /* borrowed: outlives the stream */
   struct mp_stream *next;          /* with `untold` or `closing`: of the loop's list; borrowed until told */
