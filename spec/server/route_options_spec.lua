@@ -149,7 +149,9 @@ describe("an option of a route", function()
         local took, r = wait.took(s.get, s, path)
         assert.are.equal(503, r.status, path)
         assert.is_true(took < 0.7 * wait.slow, path)
+        s:wait_log('warn its time is over, request cancelled request="GET ' .. path .. '"')
       end
+      assert.are.equal(0, s:count_log "client gone")
       wait.until_true(function() return #s:descendants() == 1 end, 5, "an end of all but the worker")
     end)
 

@@ -351,8 +351,11 @@ static void on_gone(struct mp_exchange *ex) {
   char request[256];
   call->gone = true;
   if (!call->keep && !call->handler_over) {
-    mp_log(call->api->log, MP_LOG_INFO, "app", "client gone, request cancelled request=%s",
-           mp_call_line(call, request, sizeof request));
+    mp_call_line(call, request, sizeof request);
+    if (ex->overdue)
+      mp_log(call->api->log, MP_LOG_WARN, "app", "its time is over, request cancelled request=%s", request);
+    else
+      mp_log(call->api->log, MP_LOG_INFO, "app", "client gone, request cancelled request=%s", request);
     mp_scope_cancel(&call->scope);
   }
   wake_all(call);

@@ -40,6 +40,7 @@ struct mp_exchange {
   uint64_t request_ms;       /* from `started_ms` on; 0: any time; may be changed by mp_exchange_set_time */
   struct mp_refusal refused; /* what reading the body came to; status 0: nothing bad */
   bool body_done, continued, wants_body, wants_room, gone, finished;
+  bool overdue;             /* with `gone`: it was not the client that went, its time is over */
   bool spoiled;             /* a piece was lost on its way into the packer: the answer can only be cut */
   struct mp_packer *packer; /* owned: of a stream that is packed; else NULL */
   uint64_t began_ns;        /* of the room above: when it began, by a finer clock; 0 before on_request */
@@ -56,7 +57,8 @@ struct mp_server_ops {
   void (*on_readable)(struct mp_exchange *ex);
   /* After mp_exchange_full said true: the queue is below its low mark, or the client is gone. Once for each. */
   void (*on_writable)(struct mp_exchange *ex);
-  /* The client went away before the answer ended. Reads refuse and writes return -EPIPE from now on. */
+  /* The client went away before the answer ended, or its time is over (`overdue`). Reads refuse and writes return
+   * -EPIPE from now on. */
   void (*on_gone)(struct mp_exchange *ex);
   /* After mp_server_drain: the last connection has closed and no exchange is held. Once. */
   void (*on_drained)(struct mp_server *server);

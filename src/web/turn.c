@@ -55,7 +55,7 @@ static void start_exchange(struct mp_conn *c, struct mp_exchange *ex) {
   ex->body_sent = ex->told_status = 0;
   ex->began_ns = ex->place = 0;
   ex->recorded = false;
-  ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = ex->spoiled = false;
+  ex->continued = ex->wants_body = ex->wants_room = ex->gone = ex->finished = ex->spoiled = ex->overdue = false;
   ex->body_done = ex->head.body == MP_BODY_NONE || (ex->head.body == MP_BODY_LENGTH && !ex->head.content_length);
   mp_reply_init(&ex->reply, &ex->head);
   ex->reply.no_server = c->server->config.no_server;

@@ -204,6 +204,7 @@ static void request_is_late(struct mp_conn *c) {
   static const struct mp_refusal late = {503, "the handler did not answer in time"};
   bool in_stream = c->ex->reply.head_sent, head_only = c->ex->reply.head_only;
   if (!in_stream) c->ex->told_status = (uint16_t)late.status;
+  c->ex->overdue = true;
   mp_conn_lose_exchange(c);
   if (in_stream)
     c->last = c->cut = true;
