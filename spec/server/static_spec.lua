@@ -12,6 +12,13 @@ app:use(function(req, res, next)
   if req.query.mark then res:header("X-Mark", req.query.mark) end
   if req.query.cookie then res:on_head(function() res:cookie("seen", "1") end) end
   if req.query.raise then res:on_head(function() error { status = 418 } end) end
+  if req.query.own then
+    res:on_head(function()
+      for _, name in ipairs { "Content-Type", "X-Content-Type-Options", "Last-Modified", "Accept-Ranges", "ETag", "X-None" } do
+        res:header(name, "was " .. tostring(res:header(name)))
+      end
+    end)
+  end
   next()
 end)
 app:get("/files/route", function(_, res) res:text "a route" end)
@@ -49,6 +56,14 @@ large = table.concat(large) -- 2.4 MB, each place tells where it is
 local function age(path, seconds) assert(lfs.touch(path, os.time() - (seconds or 3600))) end
 
 local function symlink(target, path) assert(lfs.link(target, path, true)) end
+
+local function count_lines(answer, name)
+  local n = 0
+  for _, line in ipairs(answer.lines) do
+    if line:lower():find(name .. ":", 1, true) == 1 then n = n + 1 end
+  end
+  return n
+end
 
 describe("static files", function()
   local s, public
@@ -246,6 +261,24 @@ describe("static files", function()
       end
       assert.are.equal(418, get("/files/text.txt?raise=1").status)
       assert.are.equal(418, get("/files/large.bin?raise=1").status)
+    end)
+
+    it("lets on_head functions read and replace each field of a file", function()
+      for _, path in ipairs { "/files/text.txt?own=1", "/page?path=public/text.txt&own=1", "/files/large.bin?own=1" } do
+        local r = get(path)
+        assert.are.equal(200, r.status, path)
+        for _, name in ipairs { "content-type", "x-content-type-options", "last-modified", "accept-ranges", "etag" } do
+          assert.is_truthy(r.headers[name]:match "^was [^,]", path .. " " .. name)
+          assert.is_nil(r.headers[name]:find("was nil", 1, true), path .. " " .. name)
+          assert.are.equal(1, count_lines(r, name), path .. " " .. name)
+        end
+        assert.are.equal("was nil", r.headers["x-none"])
+      end
+    end)
+
+    it("takes a file's fields back when an error is answered instead", function()
+      local r = get "/files/text.txt?raise=1"
+      for _, name in ipairs { "etag", "last-modified", "accept-ranges" } do assert.is_nil(r.headers[name], name) end
     end)
 
     it("leads from a folder to its own path, query and all", function()

@@ -116,8 +116,10 @@ static int l_header(lua_State *L) {
   if (lua_gettop(L) == 2) {
     struct mp_call *reads = check_response(L);
     name = check_slice(L, 2);
-    if (!mp_reply_get(&reads->ex->reply, name, &value)) return 0;
-    lua_pushlstring(L, value.at, value.len);
+    if (mp_reply_get(&reads->ex->reply, name, &value))
+      lua_pushlstring(L, value.at, value.len);
+    else
+      lua_pushnil(L);
     return 1;
   }
   struct mp_call *call = check_unsent(L, "res:header");
@@ -169,12 +171,14 @@ void mp_call_before_head(lua_State *L, struct mp_call *call) {
 
 /* ---- bodies ---- */
 
-/* `type` is a whole field line. */
+#define TYPE_LINE(type) MP_SLICE("Content-Type: " type "\r\n")
+
+/* `type` is a TYPE_LINE. */
 static void default_type(lua_State *L, struct mp_call *call, struct mp_slice type) {
   struct mp_reply *reply = &call->ex->reply;
   struct mp_slice ignored;
   if (mp_buf_len(&reply->fields) > 0 && mp_reply_get(reply, MP_SLICE("Content-Type"), &ignored)) return;
-  if (mp_reply_add_line(reply, type) < 0) luaL_error(L, "res: not enough memory");
+  if (mp_reply_add_lines(reply, type, MP_REPLY_NAME("Content-Type")) < 0) luaL_error(L, "res: not enough memory");
 }
 
 static int send_typed(lua_State *L, struct mp_slice type, const char *what) {
@@ -186,11 +190,11 @@ static int send_typed(lua_State *L, struct mp_slice type, const char *what) {
 }
 
 static int l_text(lua_State *L) {
-  return send_typed(L, MP_SLICE("Content-Type: text/plain; charset=utf-8\r\n"), "res:text");
+  return send_typed(L, TYPE_LINE("text/plain; charset=utf-8"), "res:text");
 }
 
 static int l_html(lua_State *L) {
-  return send_typed(L, MP_SLICE("Content-Type: text/html; charset=utf-8\r\n"), "res:html");
+  return send_typed(L, TYPE_LINE("text/html; charset=utf-8"), "res:html");
 }
 
 static int l_json(lua_State *L) {
@@ -199,7 +203,7 @@ static int l_json(lua_State *L) {
   luaL_checkany(L, 2);
   mp_buf_reset(scratch, 65536);
   if (mp_json_encode(L, 2, scratch) < 0) return luaL_error(L, "res:json: %s", lua_tostring(L, -1));
-  default_type(L, call, MP_SLICE("Content-Type: application/json\r\n"));
+  default_type(L, call, TYPE_LINE("application/json"));
   if (call->on_head_ref != LUA_NOREF) { /* they may encode too: keep the body out of their way */
     struct mp_slice made = mp_buf_slice(scratch);
     lua_pushlstring(L, made.at, made.len);

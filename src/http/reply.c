@@ -138,11 +138,10 @@ int mp_reply_add(struct mp_reply *reply, struct mp_slice name, struct mp_slice v
   return put(reply, name, value, false);
 }
 
-int mp_reply_add_line(struct mp_reply *reply, struct mp_slice line) {
-  const char *colon = memchr(line.at, ':', line.len);
+int mp_reply_add_lines(struct mp_reply *reply, struct mp_slice lines, uint64_t names) {
   if (reply->head_sent) return -EALREADY;
-  reply->name_lengths |= length_bit((size_t)(colon - line.at));
-  return mp_buf_add_slice(&reply->fields, line);
+  reply->name_lengths |= names;
+  return mp_buf_add_slice(&reply->fields, lines);
 }
 
 int mp_reply_remove(struct mp_reply *reply, struct mp_slice name) {

@@ -41,8 +41,9 @@ int mp_reply_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice v
 int mp_reply_add(struct mp_reply *reply, struct mp_slice name, struct mp_slice value);
 /* Replaces every line of it by one for each value: all of them, or none and the error of the first that cannot be. */
 int mp_reply_set_all(struct mp_reply *reply, struct mp_slice name, const struct mp_slice *values, size_t n);
-/* A whole line, with its CRLF, that is known to be right and none of framing's. */
-int mp_reply_add_line(struct mp_reply *reply, struct mp_slice line);
+/* Whole lines, each with its CRLF, that are known to be right and none of framing's; `names`: MP_REPLY_NAME of each. */
+int mp_reply_add_lines(struct mp_reply *reply, struct mp_slice lines, uint64_t names);
+#define MP_REPLY_NAME(literal) (UINT64_C(1) << ((sizeof(literal) - 1) & 63))
 int mp_reply_remove(struct mp_reply *reply, struct mp_slice name);
 /* The first line's value, borrowed until the next change; false when there is none. */
 bool mp_reply_get(const struct mp_reply *reply, struct mp_slice name, struct mp_slice *value);

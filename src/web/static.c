@@ -124,13 +124,16 @@ static struct mp_slice etag_of(const struct mp_asset *asset, enum mp_file_form f
 /* With `all`, what only 200 has, too. A date in the future is not sent (RFC 9110 8.8.2.1), and the tag is enough. */
 static int add_note(struct mp_reply *reply, const struct mp_asset *asset, enum mp_file_form form, bool all,
                     time_t now) {
+  static const uint64_t tag = MP_REPLY_NAME("ETag"), date = MP_REPLY_NAME("Last-Modified"),
+                        accepts_name = MP_REPLY_NAME("Accept-Ranges");
   struct mp_slice note = mp_buf_slice(&asset->note[form]);
   size_t accepts = sizeof ACCEPTS - 1, validators = note.len - accepts;
   if (asset->forms[form].modified.tv_sec <= now)
-    return mp_reply_add_line(reply, mp_slice(note.at, all ? note.len : validators));
+    return mp_reply_add_lines(reply, mp_slice(note.at, all ? note.len : validators), tag | date | accepts_name);
   const char *end = memchr(note.at, '\n', note.len);
-  int err = mp_reply_add_line(reply, mp_slice(note.at, (size_t)(end + 1 - note.at)));
-  return err == 0 && all ? mp_reply_add_line(reply, mp_slice(note.at + validators, accepts)) : err;
+  int err = mp_reply_add_lines(reply, mp_slice(note.at, (size_t)(end + 1 - note.at)), tag);
+  if (err < 0 || !all) return err;
+  return mp_reply_add_lines(reply, mp_slice(note.at + validators, accepts), accepts_name);
 }
 
 static int add_line_unless_set(struct mp_reply *reply, struct mp_slice name, struct mp_slice value) {
@@ -167,7 +170,7 @@ static int add_download(struct mp_reply *reply, struct mp_slice name) {
 
 static int add_vary(struct mp_reply *reply, const struct mp_asset *asset) {
   if (!asset->has[MP_FILE_GZIP] && !asset->has[MP_FILE_BROTLI]) return 0;
-  return mp_reply_add_line(reply, MP_SLICE("Vary: Accept-Encoding\r\n"));
+  return mp_reply_add_lines(reply, MP_SLICE("Vary: Accept-Encoding\r\n"), MP_REPLY_NAME("Vary"));
 }
 
 /* Where nobody has set a field before. The type was checked where it came from. */
@@ -179,6 +182,7 @@ static int add_type(struct mp_reply *reply, struct mp_slice type) {
   memcpy(to + name.len, type.at, type.len);
   memcpy(to + name.len + type.len, "\r\n", 2);
   mp_buf_grew(&reply->fields, name.len + type.len + 2);
+  reply->name_lengths |= MP_REPLY_NAME("X-Content-Type-Options") | MP_REPLY_NAME("Content-Type");
   return 0;
 }
 
