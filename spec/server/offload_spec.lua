@@ -139,7 +139,7 @@ app:get("/full", function(_, res)
   local made, list = 0, {}
   local maker = moonpool.spawn(function()
     for i = 1, 1100 do
-      list[i] = moonpool.offload(function(n) moonpool.sleep(n < 3 and 0.8 or 0) return n end, i)
+      list[i] = moonpool.offload(function(n) moonpool.sleep(n < 3 and 2 or 0) return n end, i)
       made = i
     end
   end)
