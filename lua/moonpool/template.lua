@@ -262,7 +262,7 @@ function M._new_set(what, folder, options, level)
     folder = (folder:gsub("(.)/+$", "%1")),
     _cache = {},
     _globals = globals(options.globals),
-    _reload = options.reload,
+    _reload = options.reload == nil and core.dev or options.reload,
   }, Set)
 end
 

@@ -7,8 +7,8 @@ local wait = require "spec.support.wait"
 local LOOKS = {
   { name = "desktop", width = 1200, height = 900 },
   { name = "desktop-dark", width = 1200, height = 900, dark = true },
-  { name = "phone", width = 500, height = 900 },
-  { name = "phone-dark", width = 500, height = 900, dark = true },
+  { name = "phone", phone = true },
+  { name = "phone-dark", phone = true, dark = true },
 }
 
 describe("the pages of the examples", function()

@@ -1,4 +1,5 @@
 -- moonpool dev: reload on save, and errors shown to the one who made them.
+local client = require "spec.support.client"
 local dkjson = require "dkjson"
 local server = require "spec.support.server"
 local wait = require "spec.support.wait"
@@ -80,6 +81,41 @@ describe("moonpool dev", function()
     assert.matches("app.lua:2: cold", s:get("/").body, 1, true)
     save(APP)
     becomes("/", "version 1")
+  end)
+
+  it("shows a configuration that cannot be read, also one of an unknown name, and heals when it is saved", function()
+    start(APP)
+    local conf = s.folder .. "/moonpool.conf.lua"
+    server.write_file(conf, "workers = = 2")
+    becomes("/any/path", "moonpool.conf.lua:1:")
+    assert.equal(500, s:get("/").status)
+    server.write_file(conf, "workerz = 2")
+    becomes("/", "unknown key workerz")
+    server.write_file(conf, "workers = 1")
+    becomes("/", "version 1")
+    assert.equal(2, s:count_log "reload refused")
+  end)
+
+  it("says nothing of its own pages' streams", function()
+    start(APP)
+    local stream = s:connect()
+    stream:send(client.bytes("GET", "/.moonpool/events"))
+    assert.equal(200, stream:head().status)
+    stream:close()
+    s:get "/text"
+    s:wait_log "^200 GET /text "
+    assert.equal(0, s:count_log "client gone")
+  end)
+
+  it("reads a template anew when it was saved, where nothing else is reloaded", function()
+    s = server.start { app = [[
+local app = require "moonpool".app()
+app:templates "views"
+app:get("/", function(_, res) res:render "home" end)
+return app]], files = { ["views/home.html"] = "first" }, args = { "--dev" } }
+    assert.equal("first", s:get("/").body)
+    server.write_file(s.folder .. "/views/home.html", "second")
+    assert.equal("second", s:get("/").body)
   end)
 
   it("adds its script to whole pages only", function()

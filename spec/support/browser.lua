@@ -101,7 +101,10 @@ local FLAGS = {
   "--disable-crash-reporter", "--mute-audio", "--hide-scrollbars",
 }
 
---- A new window. options: width, height (1000 × 800), dark (prefers-color-scheme), flags (more of Chromium's own).
+local PHONE = { deviceMetrics = { width = 390, height = 844, pixelRatio = 2, mobile = true, touch = true } }
+
+--- A new window. options: width, height (1000 × 800), dark (prefers-color-scheme), phone (390 × 844, by touch), flags
+--- (more of Chromium's own).
 function M.open(options)
   options = options or {}
   if not driver then start_driver() end
@@ -114,7 +117,10 @@ function M.open(options)
   local value = command("POST", "/session", { capabilities = { alwaysMatch = {
     browserName = "chrome",
     ["goog:loggingPrefs"] = { browser = "ALL" },
-    ["goog:chromeOptions"] = { args = args, binary = program("chromium", "chromium-browser", "google-chrome") },
+    ["goog:chromeOptions"] = {
+      args = args, binary = program("chromium", "chromium-browser", "google-chrome"),
+      mobileEmulation = options.phone and PHONE or nil,
+    },
   } } })
   local page = setmetatable({ id = value.sessionId, heard = {} }, Page)
   pages[#pages + 1] = page

@@ -346,16 +346,24 @@ static void on_writable(struct mp_exchange *ex) {
   while ((node = mp_list_pop(&call->writers))) mp_wake_fire(&MP_CONTAINER(node, struct mp_waiter, node)->wake);
 }
 
+/* The page that reloads itself leaves its stream each time. */
+static bool is_of_dev(const struct mp_exchange *ex) {
+  static const char reserved[] = "/.moonpool/";
+  struct mp_slice target = ex->head.target;
+  return target.len >= sizeof reserved - 1 && memcmp(target.at, reserved, sizeof reserved - 1) == 0;
+}
+
 static void on_gone(struct mp_exchange *ex) {
   struct mp_call *call = ex->call;
   char request[256];
   call->gone = true;
   if (!call->keep && !call->handler_over) {
+    enum mp_log_level level = is_of_dev(ex) ? MP_LOG_DEBUG : MP_LOG_INFO;
     mp_call_line(call, request, sizeof request);
     if (ex->overdue)
       mp_log(call->api->log, MP_LOG_WARN, "app", "its time is over, request cancelled request=%s", request);
     else
-      mp_log(call->api->log, MP_LOG_INFO, "app", "client gone, request cancelled request=%s", request);
+      mp_log(call->api->log, level, "app", "client gone, request cancelled request=%s", request);
     mp_scope_cancel(&call->scope);
   }
   wake_all(call);

@@ -148,6 +148,8 @@ static void open_dev(lua_State *L, const struct mp_config *config) {
   lua_setfield(L, -2, "dev");
   lua_pushboolean(L, config->watch);
   lua_setfield(L, -2, "watch");
+  lua_pushstring(L, config->trouble); /* nil for NULL */
+  lua_setfield(L, -2, "trouble");
   lua_pushcfunction(L, l_on_raise);
   lua_setfield(L, -2, "on_raise");
 }

@@ -18,6 +18,7 @@ void mp_config_free(struct mp_config *config) {
                            config->metrics_listen,
                            config->health,
                            config->settings,
+                           config->trouble,
                            config->override,
                            config->public_key};
   for (unsigned i = 0; i < sizeof strings / sizeof *strings; i++) free(strings[i]);

@@ -37,6 +37,7 @@ struct mp_config {
   bool watch;      /* reload when the app's sources change; what does not load is shown instead */
   char *lua_dir;   /* owned; NULL: the embedded one */
   char *settings;  /* owned; JSON of the configuration's key `app` (moonpool.settings); NULL: none */
+  char *trouble;   /* owned; a worker is to show this in place of the app (--watch); NULL: none */
 };
 
 void mp_config_free(struct mp_config *config);

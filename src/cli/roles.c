@@ -18,6 +18,7 @@ struct worker_words {
   struct mp_log log;
   struct mp_worker_setup setup;
   int settings_fd;
+  const char *trouble; /* borrowed from argv, or NULL */
 };
 
 static int read_number(const char *text, const char **end) {
@@ -63,6 +64,10 @@ static int read_word(struct worker_words *w, const char *word) {
       {"--settings-fd=", &w->settings_fd},     {"--commons-fd=", &w->setup.commons_fd},
       {"--bell-fd=", &w->setup.bell_fd},       {NULL, NULL}};
   if (strncmp(word, "--listen-fds=", 13) == 0) return read_listen_fds(&w->setup, word + 13);
+  if (strncmp(word, "--trouble=", 10) == 0) {
+    w->trouble = word + 10;
+    return 0;
+  }
   return read_named(numbers, word);
 }
 
@@ -101,6 +106,7 @@ static int run_worker(struct worker_words *w, int argc, char **argv, struct mp_o
   if (mp_options_init(o) < 0 || mp_options_flags(o, argc, argv, why) < 0) return mp_usage("worker: %s", why);
   int err = read_app_settings(w->settings_fd, &o->config);
   if (err < 0) return mp_usage("worker: the app's settings: %s", mp_err_text(err, text, sizeof text));
+  if (w->trouble && !(o->config.trouble = strdup(w->trouble))) return mp_usage("worker: out of memory");
   w->log = (struct mp_log){.fd = STDERR_FILENO, .least = o->config.log_level, .json = o->config.log_json};
   w->setup.log = &w->log;
   w->setup.config = &o->config;

@@ -108,8 +108,14 @@ static void clear_slot(struct mp_shm_slot *slot, uint32_t generation) {
 struct command {
   char slot[32], seat[32], generation[32], control[32], death[32], shm[32], commons[32], bell[32], settings[32];
   char listen[16 + MP_POOL_LISTENERS * 12];
-  char **argv; /* owned; its words are borrowed */
+  char *trouble; /* owned */
+  char **argv;   /* owned; its words are borrowed */
 };
+
+static void free_command(struct command *c) {
+  free(c->trouble);
+  free(c->argv);
+}
 
 static void name_listeners(const struct mp_sockets *sockets, char *out, size_t size) {
   size_t at = (size_t)snprintf(out, size, "--listen-fds=");
@@ -117,10 +123,16 @@ static void name_listeners(const struct mp_sockets *sockets, char *out, size_t s
     at += (size_t)snprintf(out + at, size - at, "%s%d", i ? "," : "", sockets->at[i]->fd);
 }
 
+static int name_trouble(struct command *c, const char *trouble) {
+  if (!trouble || asprintf(&c->trouble, "--trouble=%s", trouble) >= 0) return 0;
+  c->trouble = NULL;
+  return -ENOMEM;
+}
+
 static int write_command(struct command *c, const struct mp_pool *pool, const struct mp_member *m, int control,
                          const struct mp_plan *plan, const struct mp_sockets *sockets) {
-  char *const own[] = {"moonpool", "worker",   c->slot, c->seat,     c->generation, c->control, c->death,
-                       c->shm,     c->commons, c->bell, c->settings, c->listen,     "--"};
+  char *const own[] = {"moonpool", "worker", c->slot,    c->seat, c->generation, c->control,
+                       c->death,   c->shm,   c->commons, c->bell, c->settings,   c->listen};
   size_t n_own = sizeof own / sizeof *own, n = 0;
   snprintf(c->slot, sizeof c->slot, "--slot=%u", m->slot);
   snprintf(c->seat, sizeof c->seat, "--seat=%u", m->seat);
@@ -133,8 +145,11 @@ static int write_command(struct command *c, const struct mp_pool *pool, const st
   snprintf(c->settings, sizeof c->settings, "--settings-fd=%d", plan->settings_fd);
   name_listeners(sockets, c->listen, sizeof c->listen);
   while (plan->words[n]) n++;
-  if (!(c->argv = calloc(n_own + n + 1, sizeof *c->argv))) return -ENOMEM;
+  if (name_trouble(c, plan->config.trouble) < 0) return -ENOMEM;
+  if (!(c->argv = calloc(n_own + n + 3, sizeof *c->argv))) return -ENOMEM;
   memcpy(c->argv, own, sizeof own);
+  if (c->trouble) c->argv[n_own++] = c->trouble;
+  c->argv[n_own++] = "--";
   memcpy(c->argv + n_own, plan->words, n * sizeof *c->argv);
   return 0;
 }
@@ -149,9 +164,12 @@ static int start_child(struct mp_pool *pool, struct mp_member *m, int control, c
   const struct mp_sockets *sockets = sockets_of(pool, plan);
   int keep[MP_POOL_LISTENERS + 6] = {control, pool->death_pipe[0], pool->shm_fd, pool->commons_fd, pool->bell_fd};
   unsigned n_keep = 5;
-  struct command command;
+  struct command command = {.argv = NULL};
   int err = write_command(&command, pool, m, control, plan, sockets);
-  if (err < 0) return err;
+  if (err < 0) {
+    free_command(&command);
+    return err;
+  }
   if (plan->settings_fd >= 0) keep[n_keep++] = plan->settings_fd;
   for (unsigned i = 0; i < sockets->n; i++) keep[n_keep++] = sockets->at[i]->fd;
   int out = pool->setup->error_log;
@@ -169,7 +187,7 @@ static int start_child(struct mp_pool *pool, struct mp_member *m, int control, c
                                         .identity = &identity}};
   m->child.ctx = m; /* not dies_with_us: its guardian sees our death, and ends what it has started before itself */
   err = mp_child_start(&m->child, &pool->loop, &spec, &child_ops, step);
-  free(command.argv);
+  free_command(&command);
   return err;
 }
 

@@ -237,9 +237,22 @@ static void reload_with(struct mp_pool *pool, struct mp_plan *plan) {
   mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_RELOAD, .workers = plan->config.workers});
 }
 
+/* To the one who writes the app, in the browser: a generation with the settings that still hold, which shows what is
+ * wrong with the new ones in place of the app. The next file that can be read heals it. */
+static void show_trouble(struct mp_pool *pool, const char *why) {
+  struct mp_config *config = &pool->plan->config;
+  char *trouble = strdup(why);
+  if (!trouble) return; /* the log has it */
+  free(config->trouble);
+  config->trouble = trouble;
+  drop(pool); /* what is being probed has been overtaken */
+  mp_pool_tell(pool, &(struct mp_event){.kind = MP_EVENT_RELOAD, .workers = pool->roster->wanted});
+}
+
 static void refuse_reload(struct mp_pool *pool, const char *why) {
   mp_log(pool->log, MP_LOG_ERROR, "pool", "reload refused, the old configuration goes on: %s", why);
   answer_reload(pool, why);
+  if (pool->plan->config.watch && pool->plan->config.dev) show_trouble(pool, why);
 }
 
 static void on_reread(void *ctx, struct mp_plan *plan, const char *why) {

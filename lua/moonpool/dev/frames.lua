@@ -100,11 +100,11 @@ local function is_ours(source)
   return source:find("^@moonpool:") ~= nil or source:find("moonpool/[%w_/]+%.lua$") ~= nil
 end
 
--- What a frame is called in the page.
-local function title_of(info)
+-- What a frame is called in the page. The name that our own code has for a function of the app says nothing.
+local function title_of(info, caller)
   if info.what == "main" then
     return "the file itself"
-  elseif info.name then
+  elseif info.name and not (caller and is_ours(caller.source)) then
     return (info.namewhat ~= "" and info.namewhat .. " " or "") .. info.name
   end
   return info.what == "C" and "a C function" or ("function at line %d"):format(info.linedefined)
@@ -121,7 +121,8 @@ function M.stack(level)
     end
     local ours = is_ours(info.source)
     frames[#frames + 1] = {
-      title = title_of(info), file = info.source:match "^@(.*)", source = info.short_src, line = info.currentline,
+      title = title_of(info, debug.getinfo(level + 1, "S")),
+      file = info.source:match "^@(.*)", source = info.short_src, line = info.currentline,
       lua = info.what ~= "C", ours = ours, locals = not ours and info.what ~= "C" and locals_of(level) or {},
     }
     level = level + 1

@@ -163,22 +163,28 @@ local function around(handle, fail, hooks)
   return own_handle, own_fail, hooks
 end
 
---- load(path) → handle, fail, hooks, or it raises: then, with --watch, the same of an app that shows why.
+local function instead_of_app(show)
+  local function nothing() end
+  return around(show, show, { on_start = nothing, on_stop = nothing, on_error = nothing })
+end
+
+--- load(path) → handle, fail, hooks, or it raises: then, with --watch, the same of an app that shows why; so too where
+--- the configuration is what cannot be read.
 function M.load(load, path)
   mine = generation()
   wrap_html()
   frames.watch()
   page.listen()
-  if not core.watch then
+  if core.trouble then
+    return instead_of_app(show_failed({ err = core.trouble, stacks = {} }, "configuration"))
+  elseif not core.watch then
     return around(load(path))
   end
   local results = table.pack(xpcall(load, with_traceback, path))
   if results[1] then
     return around(table.unpack(results, 2, 4))
   end
-  local failed = results[2]
-  local show = broken(failed, "load")
-  return around(show, show, { on_start = function() end, on_stop = function() end, on_error = function() end })
+  return instead_of_app(broken(results[2], "load"))
 end
 
 return M

@@ -168,6 +168,7 @@ h1{font-size:1.3rem;color:var(--red);white-space:pre-wrap;overflow-wrap:anywhere
 h2{font-size:1rem;margin:2rem 0 .5rem}
 pre,code,td{font:13px/1.5 ui-monospace,monospace}
 pre{background:var(--soft);padding:.6rem;border-radius:.4rem;overflow-x:auto;margin:.4rem 0}
+pre code{display:inline-block;min-width:100%;font:inherit}
 mark{background:var(--mark);color:inherit;display:block}
 details{margin:.5rem 0}summary{cursor:pointer}.ours{opacity:.6}
 td{vertical-align:top;padding:.1rem 1rem .1rem 0;overflow-wrap:anywhere;white-space:pre-wrap}
@@ -188,7 +189,7 @@ local function lines_of(frame)
     local text = escape(("%4d  %s"):format(line.n, line.text))
     out[#out + 1] = line.n == frame.line and "<mark>" .. text .. "</mark>" or text .. "\n"
   end
-  return #out > 0 and "<pre>" .. table.concat(out) .. "</pre>" or ""
+  return #out > 0 and "<pre><code>" .. table.concat(out) .. "</code></pre>" or ""
 end
 
 local function frame_html(frame, open)
@@ -226,7 +227,8 @@ end
 
 function M.html(e)
   local out = { ('<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" '
-    .. 'content="width=device-width"><title>%s</title><style>%s</style>\n<body><p>%s</p><h1>%s</h1>\n'):format(
+    .. 'content="width=device-width"><link rel="icon" href="data:,"><title>%s</title><style>%s</style>\n'
+    .. '<body><p>%s</p><h1>%s</h1>\n'):format(
     escape(e.message:match "^[^\n]*"), STYLE, escape(TITLES[e.kind] or e.kind), escape(e.message)) }
   if e.spawned_at then
     out[#out + 1] = ("<p>in a task spawned at <code>%s</code></p>\n"):format(escape(e.spawned_at))
