@@ -101,10 +101,7 @@ local FLAGS = {
   "--disable-crash-reporter", "--mute-audio", "--hide-scrollbars",
 }
 
-local PHONE = { deviceMetrics = { width = 390, height = 844, pixelRatio = 2, mobile = true, touch = true } }
-
---- A new window. options: width, height (1000 × 800), dark (prefers-color-scheme), phone (390 × 844, by touch), flags
---- (more of Chromium's own).
+--- A new window. options: width, height (1000 × 800), flags (more of Chromium's own), and those of page:look.
 function M.open(options)
   options = options or {}
   if not driver then start_driver() end
@@ -112,22 +109,36 @@ function M.open(options)
   local args = table.move(FLAGS, 1, #FLAGS, 1, {})
   args[#args + 1] = "--user-data-dir=" .. profile
   args[#args + 1] = ("--window-size=%d,%d"):format(options.width or 1000, options.height or 800)
-  if options.dark then args[#args + 1] = "--blink-settings=preferredColorScheme=0" end
   for _, flag in ipairs(options.flags or {}) do args[#args + 1] = flag end
   local value = command("POST", "/session", { capabilities = { alwaysMatch = {
     browserName = "chrome",
     ["goog:loggingPrefs"] = { browser = "ALL" },
     ["goog:chromeOptions"] = {
       args = args, binary = program("chromium", "chromium-browser", "google-chrome"),
-      mobileEmulation = options.phone and PHONE or nil,
     },
   } } })
   local page = setmetatable({ id = value.sessionId, heard = {} }, Page)
   pages[#pages + 1] = page
+  if options.phone or options.dark then page:look(options) end
   return page
 end
 
 function Page:_ask(method, path, body) return command(method, ("/session/%s%s"):format(self.id, path), body) end
+
+-- A command of the DevTools protocol.
+function Page:_tell(what, params) self:_ask("POST", "/goog/cdp/execute", { cmd = what, params = params }) end
+
+--- How the window is to look from now on: dark (prefers-color-scheme), phone (390 × 844), or else width, height.
+function Page:look(options)
+  local phone = options.phone or false
+  self:_tell("Emulation.setDeviceMetricsOverride", {
+    width = phone and 390 or options.width or 0, height = phone and 844 or options.height or 0,
+    deviceScaleFactor = phone and 2 or 0, mobile = phone,
+  })
+  self:_tell("Emulation.setEmulatedMedia", {
+    features = { { name = "prefers-color-scheme", value = options.dark and "dark" or "light" } },
+  })
+end
 
 --- Loads a page and waits until it has loaded.
 function Page:go(url) self:_ask("POST", "/url", { url = url }) end
