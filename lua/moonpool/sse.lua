@@ -50,6 +50,9 @@ end
 
 -- A message's text may hold lines; each becomes a field of its own, and the reader joins them by "\n" again.
 local function data_fields(text)
+  if not text:find "[\r\n]" then
+    return "data: " .. text .. "\n"
+  end
   local lines = {}
   text = text:gsub("\r\n?", "\n")
   for line in (text .. "\n"):gmatch("([^\n]*)\n") do
@@ -60,21 +63,30 @@ end
 
 --- One message as it goes over the wire. `data` nil: only what the options say.
 function M.format(data, options, level)
-  local parts = {}
+  local head = ""
   if options ~= nil then
     check_options(options, level + 1)
-    parts[#parts + 1] = options.event ~= nil and field("event", options.event, level + 1) or nil
-    parts[#parts + 1] = options.id ~= nil and field("id", options.id, level + 1) or nil
-    parts[#parts + 1] = options.retry ~= nil and retry_field(options.retry, level + 1) or nil
+    head = (options.event ~= nil and field("event", options.event, level + 1) or "")
+      .. (options.id ~= nil and field("id", options.id, level + 1) or "")
+      .. (options.retry ~= nil and retry_field(options.retry, level + 1) or "")
   end
-  parts[#parts + 1] = data ~= nil and data_fields(text_of(data, level + 1)) or nil
-  return table.concat(parts) .. "\n"
+  return head .. (data ~= nil and data_fields(text_of(data, level + 1)) or "") .. "\n"
 end
+
+local writing = {
+  __close = function(guard)
+    local events = guard[1]
+    events._writing = events._writing - 1
+  end,
+}
 
 -- A stream that waits for its client is not silent: the keep-alive leaves it alone.
 local function write(events, text)
+  if not events._writing then
+    return events._response:write(text)
+  end
   events._writing = events._writing + 1
-  local _ <close> = setmetatable({}, { __close = function() events._writing = events._writing - 1 end })
+  local _ <close> = setmetatable({ events }, writing)
   events._wrote = core.now()
   return events._response:write(text)
 end
@@ -94,6 +106,7 @@ end
 -- at its first comment that finds the answer over.
 local function keep_alive(events, seconds)
   local timer
+  events._writing, events._wrote = 0, core.now()
   timer = core.every(seconds, function()
     if events._writing > 0 or core.now() - events._wrote < seconds / 2 then
       return
@@ -115,7 +128,7 @@ function M.open(res, options)
     res:header("Cache-Control", "no-cache")
   end
   res:header("X-Accel-Buffering", "no") -- nginx as a proxy would hold small messages back
-  local events = setmetatable({ _response = res, _writing = 0, _wrote = 0 }, metatable)
+  local events = setmetatable({ _response = res }, metatable)
   write(events, first)
   if options.keep_alive then
     keep_alive(events, options.keep_alive)
