@@ -16,6 +16,15 @@ app:post("/echo", function(req, res)
   res:finish(req:body())
 end)
 
+app:get("/events", function(_, res)
+  local events, news = res:sse(), moonpool.subscribe "news"
+  for text in news:values() do events:send(text) end
+end)
+app:get("/say", function(_, res)
+  assert(moonpool.publish("news", "something new"))
+  res:text "said"
+end)
+
 app:get("/spawn", function(_, res)
   local r = moonpool.run { "/bin/true" }
   res:text(tostring(r))

@@ -1,9 +1,9 @@
-/* crowd KIND COUNT PORT SECONDS - many clients of one server at once, none of them pleasant.
+/* crowd KIND COUNT PORT SECONDS - many clients of one server at once, hardly one of them pleasant.
  *
  *   idle    one request, its answer, then nothing      silent  nothing at all
  *   head    a head that grows by a field now and then  body    half a body
  *   reader  asks for /flood and reads nothing          line    a field line without an end
- *   chunks  a chunk extension without an end
+ *   chunks  a chunk extension without an end           events  asks for /events and reads them
  *
  * Says "held N" on stdout once all have connected, "closed N first_ms last_ms" at the end: how many the server has
  * ended, and when. Ends when all have been ended, or after SECONDS. */
@@ -23,9 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum kind { IDLE, SILENT, HEAD, BODY, READER, LINE, CHUNKS, KINDS };
+enum kind { IDLE, SILENT, HEAD, BODY, READER, LINE, CHUNKS, EVENTS, KINDS };
 
-static const char *const names[KINDS] = {"idle", "silent", "head", "body", "reader", "line", "chunks"};
+static const char *const names[KINDS] = {"idle", "silent", "head", "body", "reader", "line", "chunks", "events"};
 
 /* What each says first, and what it says again and again. */
 static const char *const first_words[KINDS] = {
@@ -36,6 +36,7 @@ static const char *const first_words[KINDS] = {
     "GET /flood HTTP/1.1\r\nHost: h\r\n\r\n",
     "GET /hello HTTP/1.1\r\nHost: h\r\nA: ",
     "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    "GET /events HTTP/1.1\r\nHost: h\r\n\r\n",
 };
 
 struct crowd {
