@@ -179,6 +179,9 @@ local function start(job, command)
     return nil, message
   end
   job.process = process
+  if job.cancelled then -- while it was on its way here
+    moonpool.background(process.stop, process)
+  end
   history.started(job.id)
   return process
 end
@@ -266,7 +269,7 @@ app:post("/run/:name", function(req, res)
   local wants_events = (req.headers["Accept"] or ""):find("text/event-stream", 1, true)
   local client = (wants_events and page_client or plain_client)(res)
   local job <close> = new_job(req, script, arguments)
-  local place <close> = places.wait(function(give_up)
+  local place <close> = not job.cancelled and places.wait(function(give_up)
     job.give_up = give_up
     client.waits()
   end)

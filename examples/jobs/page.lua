@@ -72,9 +72,9 @@ local KIND = { done = "good", failed = "bad", lost = "bad", cancelled = "bad" }
 
 local function job_row(job, token)
   local state = job.text and job.state ~= "lost" and job.state .. ": " .. job.text or job.text or job.state
-  return ('<tr><td>%d</td><td><code>%s</code></td><td>%s</td><td>%s</td><td class="status %s">%s</td><td>%s</td>' ..
-    "<td>%s</td></tr>\n"):format(job.id, e(command(job)), e(job.who), clock(job.queued), KIND[job.state] or "",
-    e(state), took(job), cancel(job, token))
+  return ('<tr><td>%d</td><td><code>%s</code></td><td class="status %s">%s</td><td>%s</td><td>%s</td><td>%s</td>' ..
+    "<td>%s</td></tr>\n"):format(job.id, e(command(job)), KIND[job.state] or "", e(state), cancel(job, token),
+    took(job), clock(job.queued), e(job.who))
 end
 
 local function audit_row(row)
@@ -100,7 +100,7 @@ end
 function M.lists(jobs, audited, token, is_open)
   local note = is_open and "" or '<p class="status bad">There is no database, so nothing is kept.</p>'
   return note .. "<h2>Jobs</h2>\n"
-    .. headed("Jobs", { "No.", "Command", "Who", "When (UTC)", "State", "Took", "" }, rows(jobs, job_row, token))
+    .. headed("Jobs", { "No.", "Command", "State", "", "Took", "When (UTC)", "Who" }, rows(jobs, job_row, token))
     .. "<h2>Audit log</h2>\n"
     .. headed("Audit log", { "When (UTC)", "Who", "From", "What", "Detail" }, rows(audited, audit_row))
 end
