@@ -123,7 +123,9 @@ local function keep(self)
   if not options.store then
     return set_cookie(self, cookies.seal(self._name, encode(self), { max_age = left(self), keys = options.keys }))
   end
+  self._failed = true
   local ok, message = options.store:save(record.id, encode(self), left(self), self._stored == record.id)
+  self._failed = ok == nil
   if ok == nil then
     log.error("a session cannot be kept", { error = tostring(message) })
     error({ status = 503, message = "sessions cannot be kept at the moment" }, 0)
@@ -246,10 +248,21 @@ function methods._csrf_secret(self)
   return record.csrf
 end
 
+-- A word to who has a store that waits, beside the error that this is.
+local hint = setmetatable({}, {
+  __close = function(_, err)
+    if type(err) == "string" and err:find("cannot wait", 1, true) then
+      log.error "session: its store waits, and just before the head nothing can; call s:save() before the answer"
+    end
+  end,
+})
+
+-- What could not be kept is not tried again for the answer that says so.
 local function before_head(self, res)
-  if not rawget(self, "_record") then
+  if not rawget(self, "_record") or self._failed then
     return
   end
+  local _ <close> = hint
   self:save()
   vary.add(res, "Cookie")
   if self._field then
