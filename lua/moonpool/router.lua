@@ -143,17 +143,25 @@ function methods:add(route)
   return true
 end
 
---- Everything at `prefix` and below that no route takes belongs to `mount`.
-function methods:add_mount(prefix, mount)
+-- The node at a prefix and its segments; nil and what is wrong with the prefix.
+local function node_at(root, prefix)
   local segments, why = M.parse_prefix(prefix)
   if not segments then
     return nil, why
   end
-  local node = self.root
+  local node = root
   for _, text in ipairs(segments) do
     node = literal_child(node, text)
   end
-  if node.mount then
+  return node, segments
+end
+
+--- Everything at `prefix` and below that no route takes belongs to `mount`.
+function methods:add_mount(prefix, mount)
+  local node, segments = node_at(self.root, prefix)
+  if not node then
+    return nil, segments
+  elseif node.mount then
     return nil, "something is already mounted there"
   end
   node.mount = mount
@@ -163,15 +171,10 @@ end
 
 --- Files for what is asked for at `prefix` and below, where no route and no deeper mount takes it.
 function methods:add_folder(prefix, folder)
-  local segments, why = M.parse_prefix(prefix)
-  if not segments then
+  local node, why = node_at(self.root, prefix)
+  if not node then
     return nil, why
-  end
-  local node = self.root
-  for _, text in ipairs(segments) do
-    node = literal_child(node, text)
-  end
-  if node.folder then
+  elseif node.folder then
     return nil, "a folder is already served there"
   end
   node.folder = folder

@@ -1,5 +1,5 @@
 /* sqlite.h - moonpool.core's half of moonpool.sqlite: connections with a thread each, and queries on their way there
- * and back. Which connection a query goes to, and when, is decided in lua/moonpool/sqlite.lua. */
+ * and back. Which connection a query goes to, and when, is decided in lua/moonpool/sqlite/connections.lua. */
 #ifndef MP_API_SQLITE_H
 #define MP_API_SQLITE_H
 
