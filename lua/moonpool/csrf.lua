@@ -64,7 +64,7 @@ end
 
 local function set_cookie(state, hex)
   if state.res.sent then
-    error("csrf: the token's cookie cannot be set any more, the head has been sent", 3)
+    error("csrf: the token's cookie cannot be set any more, the head has been sent", 4)
   end
   state.res:signed_cookie(name_of(state), hex, { keys = state.options.keys, same_site = "Lax",
     secure = state.req.scheme == "https" })
@@ -73,14 +73,20 @@ local function set_cookie(state, hex)
   end
 end
 
+local function new_secret(state)
+  if state.session then
+    return state.session:_new_csrf_secret()
+  end
+  local hex = core.random(SIZE)
+  set_cookie(state, hex)
+  return hex
+end
+
 local function secret_of(state)
   if not state.hex then
     state.hex = sent_secret(state)
     vary.add(state.res, "Cookie")
-    if not state.hex then
-      state.hex = core.random(SIZE)
-      set_cookie(state, state.hex)
-    end
+    state.hex = state.hex or new_secret(state)
   end
   return state.hex
 end
@@ -148,9 +154,9 @@ end
 local function check(state)
   local req, options = state.req, state.options
   check_origin(req, options)
-  local hex = state.session and state.session:_csrf_secret() or sent_secret(state)
+  local hex = sent_secret(state) -- nothing is kept for one who has none
   if not hex then
-    refuse("there is no cookie")
+    refuse("there is no cookie, or none that holds good")
   elseif not is_token(hex, sent_token(req, options)) then
     refuse("the token is missing, or not of this session")
   end

@@ -241,10 +241,14 @@ function methods.flashes(self)
   return flashes
 end
 
---- The secret that a form's token hides (moonpool.csrf): 32 bytes as hex.
+--- The secret that a form's token hides (moonpool.csrf): 32 bytes as hex; nil where there is none yet.
 function methods._csrf_secret(self)
+  return load_session(self)._record.csrf
+end
+
+function methods._new_csrf_secret(self)
   local record = load_session(self)._record
-  record.csrf = record.csrf or core.random(32)
+  record.csrf = core.random(32)
   return record.csrf
 end
 

@@ -32,6 +32,17 @@ local function seen(answer)
     redirects = answer.redirects, path = answer.path }
 end
 
+-- A body of so many pieces, sent in chunks; a new one for each way.
+local function pieces(n, size)
+  return function()
+    local left = n
+    return function()
+      left = left - 1
+      return left >= 0 and ("x"):rep(size) or nil
+    end
+  end
+end
+
 -- What is asked, and a word of what is to come; the rest is that both are alike.
 local cases = {
   { "GET", "/", status = 200, body = "started 1" },
@@ -55,6 +66,33 @@ local cases = {
   { "POST", "/upload", { files = { file = { name = "a.txt", type = "text/plain", body = "in it" } } }, status = 200,
     json = { name = "a.txt", size = 5, text = "in it", type = "text/plain" } },
   { "POST", "/small", { body = ("x"):rep(11) }, status = 413 },
+  { "POST", "/measure", { body = ("x"):rep(300000) }, status = 200, body = "300000" },
+  { "POST", "/measure", { body = pieces(5, 60000) }, status = 200, body = "300000" },
+  { "POST", "/small", { body = pieces(3, 5) }, status = 413 },
+  { "POST", "/measure", { body = pieces(90, 100000) }, status = 413 },
+  { "POST", "/files", { form = { title = "Two" }, files = { file = { name = "../a b.txt", type = "text/plain",
+    body = ("y"):rep(100000) } } }, status = 200, json = { files = { { name = "../a b.txt", size = 100000 } }, title = "Two" } },
+  { "POST", "/files", { body = "--x\r\nnothing", headers = { ["Content-Type"] = "multipart/form-data; boundary=x" } },
+    status = 400 },
+  { "POST", "/files", { body = "", headers = { ["Content-Type"] = "multipart/form-data" } }, status = 400 },
+  { "POST", "/person", { json = { name = "Ada", age = 36 } }, status = 200, json = { name = "Ada", age = 36 } },
+  { "POST", "/person", { form = { name = "", age = "x" }, headers = { Accept = "application/problem+json" } }, status = 422 },
+  { "POST", "/person", { json = { name = 1 }, headers = { Accept = "text/html" } }, status = 422 },
+  { "GET", "/cookies", status = 200, body = "baked" },
+  { "GET", "/cookies/seen", status = 200, json = { a = "1", b = "2; x=\"y\"" } },
+  { "GET", "/seen", status = 200, json = { b = "2; x=\"y\"" } },
+  { "GET", "/round", status = 302 },
+  { "GET", "/away/3", { follow = true }, status = 200, body = "there" },
+  { "POST", "/done", { body = "gone with the 303", follow = true }, status = 200, body = "nobody" },
+  { "GET", "/task/fails", status = 500 },
+  { "GET", "/task/refuses", { headers = { Accept = "application/json" } }, status = 409,
+    json = { status = 409, message = "taken" } },
+  { "GET", "/page/fails", status = 500 },
+  { "GET", "/late/head", status = 200, body = "with it" },
+  { "GET", "/packed", { headers = { ["Accept-Encoding"] = "gzip" } }, status = 200 },
+  { "HEAD", "/packed", { headers = { ["Accept-Encoding"] = "gzip" } }, status = 200 },
+  { "POST", "/members/write", status = 403 },
+  { "POST", "/members/write", { headers = { Origin = "http://elsewhere.example" } }, status = 403 },
   { "GET", "/login", status = 302 },
   { "GET", "/login", { follow = true }, status = 200, body = "Ada L." },
   { "GET", "/whoami", status = 200, body = "Ada L." },
@@ -77,6 +115,14 @@ local cases = {
   { "GET", "/", { headers = { ["X-Long"] = ("x"):rep(9000) } }, status = 431 },
 }
 
+local function options_of(case)
+  local options = {}
+  for name, value in pairs(case[3] or {}) do
+    options[name] = name == "body" and type(value) == "function" and value() or value
+  end
+  return options
+end
+
 local function events_of(client)
   local answer, list = client:get "/events", {}
   for event in answer:events() do
@@ -94,7 +140,7 @@ for name, open in pairs(ways) do
       answers[name] = {}
       for i, case in ipairs(cases) do
         local what = case[1] .. " " .. case[2] .. " (" .. i .. ")"
-        local answer = client:request(case[1], case[2], case[3])
+        local answer = client:request(case[1], case[2], options_of(case))
         assert.equal(case.status, answer.status, what)
         if case.body then
           assert.is_true(answer.body == case.body, what .. ": " .. answer.body:sub(1, 200))

@@ -179,6 +179,19 @@ describe("csrf", function()
     assert.matches("^text/html", page.headers["Content-Type"])
   end)
 
+  it("keeps nothing for one who has no session, and refuses", function()
+    local store = waiting_store()
+    local stranger = test.client(app_of(function(app)
+      app:use(session { store = store })
+      app:use(csrf {})
+      app:post("/", function(_, res) res:text "done" end)
+    end))
+    local answer = stranger:post "/"
+    assert.equal(403, answer.status)
+    assert.is_nil(answer.headers["Set-Cookie"])
+    assert.same({}, store.kept)
+  end)
+
   it("is no error of the app", function()
     post "x"
     assert.same({}, client.errors)

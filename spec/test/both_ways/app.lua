@@ -1,5 +1,8 @@
 -- Every kind of answer, for the suite that is run in-process and against a server (both_ways_spec.lua).
 local moonpool = require "moonpool"
+local csrf = require "moonpool.csrf"
+local session = require "moonpool.session"
+local v = require "moonpool.validate"
 
 local app = moonpool.app()
 local started = 0
@@ -29,6 +32,51 @@ app:post("/upload", function(req, res)
   res:json { name = file.name, type = file.type, size = file.size, text = moonpool.read_file(file.path) }
 end)
 app:post("/small", { max_body = 10 }, function(req, res) res:text(req:body()) end)
+
+-- Piece by piece, as it comes.
+app:post("/measure", function(req, res)
+  local bytes = 0
+  for piece in function() return req:read() end do bytes = bytes + #piece end
+  res:text(tostring(bytes))
+end)
+app:post("/files", function(req, res)
+  local list = moonpool.json.array {}
+  for i, file in ipairs(req:form_list "file") do list[i] = { name = file.name, size = file.size } end
+  res:json { files = list, title = req:form().title }
+end)
+app:post("/person", function(req, res)
+  local person = req:validate(v.object { name = v.string { min = 1 }, age = v.integer { min = 0 } })
+  res:json(person)
+end)
+
+app:get("/cookies", function(_, res)
+  res:cookie("a", "1", { path = "/cookies" }):cookie("b", "2; x=\"y\"", { max_age = 60, http_only = true, same_site = "Strict" })
+  res:cookie("gone", "", { max_age = 0 }):text "baked"
+end)
+app:get("/cookies/seen", function(req, res) res:json { a = req:cookie "a", b = req:cookie "b", gone = req:cookie "gone" } end)
+app:get("/seen", function(req, res) res:json { a = req:cookie "a", b = req:cookie "b" } end)
+
+app:get("/round", function(_, res) res:redirect "/round" end)
+app:get("/away/:n", function(req, res)
+  local n = math.tointeger(tonumber(req.params.n))
+  if n == 0 then return res:text "there" end
+  res:redirect("/away/" .. n - 1, 301)
+end)
+app:post("/done", function(_, res) res:redirect("/whoami", 303) end)
+
+app:get("/task/fails", function() moonpool.wait(moonpool.spawn(function() error "in a task" end)) end)
+app:get("/task/refuses", function() moonpool.wait(moonpool.spawn(function() error { status = 409, message = "taken" } end)) end)
+app:get("/page/fails", function(_, res) res:header("ETag", '"x"'):status(201) error "after a status was set" end)
+app:get("/late/head", function(_, res)
+  res:on_head(function() res:header("X-Late", "yes") end)
+  res:text "with it"
+end)
+app:get("/packed", function(_, res) res:text(("all the same "):rep(1000)) end)
+
+app:group("/members", session { store = session.shared "both_ways" }, csrf {}, function(members)
+  members:get("/token", function(req, res) session.get(req).data.n = 1 res:text(#csrf.token(req) > 60 and "a token" or "none") end)
+  members:post("/write", function(_, res) res:text "written" end)
+end)
 
 app:get("/login", function(_, res) res:cookie("user", "Ada L.", { max_age = 60 }):redirect "/whoami" end)
 app:get("/logout", function(_, res) res:cookie("user", "", { max_age = 0 }):redirect("/whoami", 303) end)
