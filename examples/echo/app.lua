@@ -13,7 +13,8 @@ local function headers_of(req)
   return headers
 end
 
-app:any("/stream", function(req, res)
+-- It is never held as a whole, so that it may be longer than --max-body.
+app:any("/stream", { max_body = 1 << 40 }, function(req, res)
   res:header("Content-Type", req.headers["Content-Type"] or "application/octet-stream")
   local piece = req:read()
   while piece do

@@ -1,3 +1,4 @@
+local moonpool = require "moonpool"
 local test = require "moonpool.test"
 
 describe("echo", function()
@@ -24,5 +25,21 @@ describe("echo", function()
     assert.equal("later", answer:read())
     request:finish()
     assert.is_nil(answer:read())
+  end)
+
+  it("gives back more than it would hold", function()
+    local request, mebibyte, bytes = client:send("POST", "/stream", { stream = true }), ("x"):rep(1 << 20), 0
+    local writer = moonpool.spawn(function()
+      for _ = 1, 12 do
+        request:write(mebibyte)
+      end
+      request:finish()
+    end)
+    local answer = request:response()
+    for piece in function() return answer:read() end do
+      bytes = bytes + #piece
+    end
+    moonpool.wait(writer)
+    assert.equal(12 << 20, bytes)
   end)
 end)
