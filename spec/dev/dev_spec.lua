@@ -160,6 +160,16 @@ return app]], files = { ["views/home.html"] = "first" }, args = { "--dev" } }
     assert.is_nil(r.body:find("traceback", 1, true))
   end)
 
+  it("has browsers ask again for every file, whatever the app says", function()
+    s = server.start { verb = "dev", bare = true, args = { "--listen", "127.0.0.1:0" }, app = [[
+local app = require "moonpool".app()
+app:static("/public", "public", { max_age = 86400 })
+app:get("/one", function(_, res) res:file("public/style.css", { max_age = 86400 }) end)
+return app]], files = { ["public/style.css"] = "body {}" } }
+    assert.equal("max-age=0", s:get("/public/style.css").headers["cache-control"])
+    assert.equal("max-age=0", s:get("/one").headers["cache-control"])
+  end)
+
   it("writes a short line for each request", function()
     start(APP)
     s:get "/piece"

@@ -187,12 +187,18 @@ static void check_no_nul(lua_State *L, struct mp_slice s, const char *name) {
   if (s.at && memchr(s.at, '\0', s.len)) luaL_error(L, "res:file: %s holds a NUL", name);
 }
 
+/* Who writes the app wants to see what was saved, however long others may keep it. */
+static int64_t age_of(lua_State *L, int64_t max_age_s) {
+  return mp_api_of(L)->setup.config->dev ? 0 : max_age_s;
+}
+
 static void read_options(lua_State *L, struct mp_slice path, struct mp_files_ask *ask, struct mp_static_options *o) {
   struct mp_slice root = string_option(L, O_ROOT);
   check_no_nul(L, root, "root");
   *ask = (struct mp_files_ask){.path = path.at, .root = root.at};
-  *o = (struct mp_static_options){
-      .type = string_option(L, O_TYPE), .download = download_option(L, path), .max_age_s = max_age_option(L)};
+  *o = (struct mp_static_options){.type = string_option(L, O_TYPE),
+                                  .download = download_option(L, path),
+                                  .max_age_s = age_of(L, max_age_option(L))};
   if (o->type.at && !mp_is_value(o->type)) luaL_error(L, "res:file: type is no value for a field");
 }
 
@@ -290,7 +296,7 @@ static int folder_found(lua_State *L, struct mp_call *call, int err, struct mp_a
   const char *path = lua_tostring(L, FOUND);
   uint64_t size = 0;
   if (err == -EISDIR && lua_isnumber(L, WHICH) && lua_toboolean(L, INDEX)) return redirect(L, call);
-  struct mp_static_options options = {.max_age_s = lua_tointeger(L, MAX_AGE)};
+  struct mp_static_options options = {.max_age_s = age_of(L, lua_tointeger(L, MAX_AGE))};
   int answer = err < 0 ? status_of(call, path, err) : answer_with(L, call, asset, &options, "static", &size);
   return answer ? push_refusal(L, answer, size) : 0;
 }

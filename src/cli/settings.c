@@ -225,7 +225,7 @@ static int gather(struct mp_settings *s) {
   if (err == 0) err = mp_options_variables(&s->options, s->envp, s->why);
   if (err == 0 && s->bundle) err = take_bundle(s);
   if (err < 0) return err;
-  if (s->dev && !s->options.config.app && !(s->options.config.app = strdup("."))) return -ENOMEM;
+  if (s->app_here && !s->options.config.app && !(s->options.config.app = strdup("."))) return -ENOMEM;
   struct mp_config *c = &s->options.config; /* what workers use, who run in another folder */
   return make_absolute(s, &c->app) && make_absolute(s, &c->lua_dir) && make_absolute(s, &c->chdir) &&
                  make_absolute(s, &c->override)

@@ -24,7 +24,8 @@ struct mp_settings {
   struct mp_soon soon;
   char *file; /* owned: the file being read */
   char why[MP_WHY];
-  bool dev; /* moonpool dev: other defaults, and the app is the current folder where none is named */
+  bool dev;      /* moonpool dev: other defaults */
+  bool app_here; /* the app is the current folder where none is named */
   bool reading, has_helper, failed;
   bool file_is_bundled;
   /* `options` is valid during the call and whoever wants it takes it (leaving zeroes); or NULL and a sentence. */

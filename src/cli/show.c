@@ -17,7 +17,7 @@ void mp_show_help(void) {
   printf("usage: moonpool serve APP [options]      serve the app: a file, or a folder with app.lua\n"
          "       moonpool dev [APP] [options]      serve it to one who writes it: error pages, reload on save\n"
          "       moonpool new NAME [--kind KIND]   a new project: site, api or device\n"
-         "       moonpool check APP [options]      does it load? exit 0, 2 (configuration) or 3 (app)\n"
+         "       moonpool check [APP] [options]    does it load? exit 0, 2 (configuration) or 3 (app)\n"
          "       moonpool test [FILE|DIR] [options]  run the project's specs: exit 0, 1, or 2 without busted\n"
          "       moonpool ctl status|workers|…     ask a server that runs; moonpool ctl --help\n"
          "       moonpool bundle APP -o FILE       one file with the app in it; moonpool bundle --help\n"

@@ -121,7 +121,7 @@ static bool answer_questions(int argc, char **argv, int *code) {
 /* Settings for a verb with an app. 0 to go on; else what to exit with is in `*code`. */
 static int read_settings(struct mp_settings *s, const struct mp_inheritance *inherited, const struct mp_bundle *bundle,
                          int argc, char **argv, int *code) {
-  bool dev = s->dev;
+  bool dev = s->dev, app_here = s->app_here;
   struct mp_log log = {.fd = STDERR_FILENO, .least = MP_LOG_WARN};
   if (!bundle && answer_questions(argc, argv, code)) return -1;
   int err = mp_settings_init(s, argc, argv, environ);
@@ -132,6 +132,7 @@ static int read_settings(struct mp_settings *s, const struct mp_inheritance *inh
   s->inherited = inherited;
   s->bundle = bundle;
   s->dev = dev;
+  s->app_here = app_here;
   if (mp_settings_read_now(s, &log) < 0) {
     *code = mp_usage("%s", s->why);
     mp_settings_free(s);
@@ -293,7 +294,7 @@ static bool answer_for(const struct mp_bundle *b, int argc, char **argv) {
 }
 
 static int serve_as(int argc, char **argv, bool dev) {
-  struct serving serving = {.settings.dev = dev};
+  struct serving serving = {.settings = {.dev = dev, .app_here = dev}};
   char why[MP_WHY];
   int code, is = 0;
   fill_stdio();
@@ -342,7 +343,7 @@ static int check_app(const struct mp_config *config, const struct mp_bundle *bun
 }
 
 int mp_verb_check(int argc, char **argv) {
-  struct mp_settings s = {0};
+  struct mp_settings s = {.app_here = true};
   int code;
   fill_stdio();
   mp_signal_begin();
