@@ -1,4 +1,4 @@
--- What is written of the program's own words, so that nobody has to keep it: the manual pages, the completions of shells,
+-- What is written of the program's own words, so that nobody has to keep it: the manual pages, completions of shells, and the
 -- and the table of options in docs/operations.md. script/papers writes them; a spec finds those that are stale.
 local M = {}
 
