@@ -4,10 +4,10 @@
 #include <stdio.h>
 
 static const char *const kinds[] = {
-    [MP_OPTION_SWITCH] = "switch",   [MP_OPTION_COUNT] = "count",   [MP_OPTION_CORES] = "cores",
-    [MP_OPTION_SECONDS] = "seconds", [MP_OPTION_SIZE] = "size",     [MP_OPTION_SIZE32] = "size",
-    [MP_OPTION_TEXT] = "text",       [MP_OPTION_PATH] = "path",     [MP_OPTION_ATOMS] = "atoms",
-    [MP_OPTION_COMMAS] = "commas",   [MP_OPTION_LIST] = "list",     [MP_OPTION_LEVEL] = "level",
+    [MP_OPTION_SWITCH] = "switch",   [MP_OPTION_COUNT] = "count", [MP_OPTION_CORES] = "cores",
+    [MP_OPTION_SECONDS] = "seconds", [MP_OPTION_SIZE] = "size",   [MP_OPTION_SIZE32] = "size",
+    [MP_OPTION_TEXT] = "text",       [MP_OPTION_PATH] = "path",   [MP_OPTION_ATOMS] = "atoms",
+    [MP_OPTION_COMMAS] = "commas",   [MP_OPTION_LIST] = "list",   [MP_OPTION_LEVEL] = "level",
     [MP_OPTION_FORMAT] = "format"};
 
 static void print_string(const char *key, const char *text) {
