@@ -1,4 +1,4 @@
--- What is written of the program's own words, so that nobody has to keep it: the manual pages, completions of shells, and the
+-- What is written of the program's own words, so that nobody has to keep it: the manual pages, completions of shells,
 -- and the table of options in docs/operations.md. script/papers writes them; a spec finds those that are stale.
 local M = {}
 
@@ -87,7 +87,8 @@ local function docs(facts)
     local default = o.default and "`" .. o.default .. "`" or ""
     lines[#lines + 1] = ("| `%s` | %s | %s |\n"):format(cell(flag_of(o)), default, cell(o.help))
   end
-  local before, after = facts.operations:match("^(.-" .. BEGIN:gsub("%p", "%%%0") .. ").-(" .. END:gsub("%p", "%%%0") .. ".*)$")
+  local first, last = BEGIN:gsub("%p", "%%%0"), END:gsub("%p", "%%%0")
+  local before, after = facts.operations:match("^(.-" .. first .. ").-(" .. last .. ".*)$")
   return assert(before, "docs/operations.md has no place for the table") .. table.concat(lines) .. after
 end
 
@@ -231,7 +232,8 @@ local function bash(facts)
 _moonpool_words() {
   local word=$1 before=$2 verb=$3
   case $before in
-%s    --config | --socket | -s | -o | --output | --list | --verify | --sign | --program) compgen -f -- "$word"; return ;;
+%s    --config | --socket | -s) compgen -f -- "$word"; return ;;
+    -o | --output | --list | --verify | --sign | --program) compgen -f -- "$word"; return ;;
     --kind) compgen -W 'site api device' -- "$word"; return ;;
   esac
   case $verb in

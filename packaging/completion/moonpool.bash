@@ -16,7 +16,8 @@ _moonpool_words() {
     --lua) compgen -d -- "$word"; return ;;
     --override) compgen -d -- "$word"; return ;;
     --listen | --backlog | --max-connections | --max-procs | --timeout | --request-timeout | --boot-timeout | --graceful-timeout | --drain-idle | --keep-alive | --header-timeout | --body-timeout | --write-timeout | --max-body | --limit-request-line | --limit-request-fields | --limit-request-field-size | --limit-request-head | --limit-pipeline | --max-memory | --max-rss | --max-lifetime | --max-requests | --max-requests-jitter | --shared-memory | --umask | --access-log-format | --slow-callback | --slow-request | --trusted-proxies | --metrics-listen | --health | --public-key) return ;;
-    --config | --socket | -s | -o | --output | --list | --verify | --sign | --program) compgen -f -- "$word"; return ;;
+    --config | --socket | -s) compgen -f -- "$word"; return ;;
+    -o | --output | --list | --verify | --sign | --program) compgen -f -- "$word"; return ;;
     --kind) compgen -W 'site api device' -- "$word"; return ;;
   esac
   case $verb in
