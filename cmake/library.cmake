@@ -74,11 +74,16 @@ configure_file(${CMAKE_SOURCE_DIR}/cmake/moonpool.pc.in ${CMAKE_BINARY_DIR}/moon
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/moonpool-config.cmake.in ${CMAKE_BINARY_DIR}/moonpool-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moonpool
                               PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
+# One component for who installs by hand, two packages of Debian's.
+set(development library)
+if(MOONPOOL_PACKAGE)
+  set(development development)
+endif()
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/moonpool-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(TARGETS moonpool_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
-        NAMELINK_COMPONENT library)
-install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
-install(FILES ${CMAKE_SOURCE_DIR}/include/moonpool.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
-install(FILES ${CMAKE_BINARY_DIR}/moonpool.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
+        NAMELINK_COMPONENT ${development})
+install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT ${development})
+install(FILES ${CMAKE_SOURCE_DIR}/include/moonpool.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT ${development})
+install(FILES ${CMAKE_BINARY_DIR}/moonpool.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT ${development})
 install(FILES ${CMAKE_BINARY_DIR}/moonpool-config.cmake ${CMAKE_BINARY_DIR}/moonpool-config-version.cmake
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moonpool COMPONENT library)
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moonpool COMPONENT ${development})

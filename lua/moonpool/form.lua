@@ -112,7 +112,7 @@ local function storage_failed(message, code)
   elseif code == "EMFILE" or code == "ENFILE" then
     refuse(503, "there are too many open files")
   end
-  error("form: cannot keep an uploaded file: " .. message, 0)
+  error(("form: cannot keep an uploaded file in %s: %s"):format(os.getenv "TMPDIR" or "/tmp", message), 0)
 end
 
 ---- parts

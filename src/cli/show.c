@@ -21,7 +21,8 @@ void mp_show_help(void) {
          "       moonpool test [FILE|DIR] [options]  run the project's specs: exit 0, 1, or 2 without busted\n"
          "       moonpool ctl status|workers|…     ask a server that runs; moonpool ctl --help\n"
          "       moonpool bundle APP -o FILE       one file with the app in it; moonpool bundle --help\n"
-         "       moonpool version | help [options]\n\n");
+         "       moonpool version                  which one this is, and what it is made of\n"
+         "       moonpool help [options]           this; every option\n\n");
   for (const struct mp_option *o = mp_option_table; o->name; o++)
     if (o->common) show_option(o);
   printf("  %-32s %s\n  %-32s %s\n\n", "--config FILE", "instead of moonpool.conf.lua in the app's folder",

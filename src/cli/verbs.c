@@ -269,11 +269,14 @@ static int serve(struct serving *serving) {
   return code;
 }
 
-/* Descriptors 0 to 2 must be something, or a socket of ours would become somebody's stderr. */
+/* Descriptors 0 to 2 must be something, or a socket of ours would become somebody's stderr. Without /dev it is the root
+ * folder, of which nothing can be read, and to which nothing can be written. */
 static void fill_stdio(void) {
   int fd;
-  do fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-  while (fd >= 0 && fd <= STDERR_FILENO);
+  do {
+    fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd < 0) fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  } while (fd >= 0 && fd <= STDERR_FILENO);
   if (fd >= 0) close(fd);
 }
 

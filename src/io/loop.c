@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static uint64_t loop_now(const struct mp_timers *timers) {
   return mp_loop_now(MP_CONTAINER(timers, struct mp_loop, timers));
@@ -94,6 +95,35 @@ int mp_loop_init(struct mp_loop *loop, struct mp_log *log) {
   loop->timer.data = loop->prepare.data = loop->idle.data = loop;
   uv_prepare_start(&loop->prepare, on_prepare);
   return 0;
+}
+
+static bool is_limited(int resource) {
+  struct rlimit limit;
+  return getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+
+static void no_work(uv_work_t *work) {
+  (void)work; /* its being queued starts the threads */
+}
+
+static void free_work(uv_work_t *work, int status) {
+  (void)status;
+  free(work);
+}
+
+/* libuv (1.44) gives each of them what the main stack may grow to, 8 MiB, and aborts where that cannot be had. */
+void mp_loop_spare_memory(struct mp_loop *loop) {
+  enum { STACK = 256 * 1024 };
+  struct rlimit stack;
+  uv_work_t *work = NULL;
+  if ((!is_limited(RLIMIT_DATA) && !is_limited(RLIMIT_AS)) || getrlimit(RLIMIT_STACK, &stack) < 0) return;
+  struct rlimit small = {stack.rlim_cur < STACK ? stack.rlim_cur : STACK, stack.rlim_max};
+  if (!(work = malloc(sizeof *work)) || setrlimit(RLIMIT_STACK, &small) < 0) {
+    free(work);
+    return;
+  }
+  uv_queue_work(&loop->uv, work, no_work, free_work);
+  setrlimit(RLIMIT_STACK, &stack);
 }
 
 void mp_loop_run(struct mp_loop *loop) {

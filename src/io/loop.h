@@ -46,6 +46,9 @@ void mp_streams_tell_broken(struct mp_soon *soon);
 void mp_streams_tell_closed(struct mp_soon *soon);
 
 int mp_loop_init(struct mp_loop *loop, struct mp_log *log);
+/* Of a process with a limit on its memory (RLIMIT_DATA, RLIMIT_AS): libuv's own threads, which do what waits for a
+ * disk, are started now, with small stacks. Before there are other threads. */
+void mp_loop_spare_memory(struct mp_loop *loop);
 void mp_loop_run(struct mp_loop *loop); /* until mp_loop_stop */
 void mp_loop_stop(struct mp_loop *loop);
 /* Closes the loop's own handles and runs out the closing of others; everything else must have been closed. */

@@ -142,6 +142,7 @@ static int open_loop(struct worker *w) {
   int err = mp_loop_init(&w->loop, w->log);
   if (err < 0) return err;
   w->loop.busy_since_ms = &w->shm->slot[w->setup->seat].busy_since_ms;
+  mp_loop_spare_memory(&w->loop);
   return 0;
 }
 
