@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 struct mp_scope *mp_api_scope(lua_State *L) {
   struct mp_sched *sched = mp_sched_of(L);
