@@ -1,5 +1,6 @@
 #include "base/libc.h"
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -15,6 +16,12 @@ int mp_signal_thread(pid_t tid, int signo, void *pointer) {
   info.si_uid = getuid();
   info.si_value.sival_ptr = pointer;
   return syscall(SYS_rt_tgsigqueueinfo, info.si_pid, tid, signo, &info) < 0 ? -errno : 0;
+}
+
+void mp_memory_trim(void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 #ifndef __GLIBC__

@@ -8,6 +8,9 @@
  * glibc's. 0 or -errno. */
 int mp_signal_thread(pid_t tid, int signo, void *pointer);
 
+/* Gives freed memory back to the kernel, if this libc keeps any. */
+void mp_memory_trim(void);
+
 #ifndef __GLIBC__
 #include <sys/uio.h>
 
