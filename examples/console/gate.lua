@@ -13,7 +13,7 @@ local TRIES, WINDOW = 10, 60 -- of a password, from one address, in so many seco
 local tried = moonpool.shared "console.tries"
 
 local function guard(req, res, next)
-  if req.path == "/login" or session.get(req).data.inside then
+  if req.path == "/login" or req.path:find "^/public/" or session.get(req).data.inside then
     return next()
   elseif req.method == "GET" and req.path ~= "/live" then
     return res:redirect("/login", 303)
