@@ -12,6 +12,15 @@ struct role {
   int (*run)(int argc, char **argv);
 };
 
+#ifdef MOONPOOL_MINIMAL
+static int left_out(int argc, char **argv) {
+  (void)argc, (void)argv;
+  return mp_usage("new and test are no part of this small build; what they make, it serves");
+}
+#define mp_verb_new left_out
+#define mp_verb_test left_out
+#endif
+
 static const struct role roles[] = {
     {"serve", mp_verb_serve},       {"check", mp_verb_check},   {"version", mp_verb_version},
     {"--version", mp_verb_version}, {"help", mp_verb_help},     {"--help", mp_verb_help},

@@ -2,9 +2,11 @@
 -- told in dispatch.lua; here they are taken in, and checked at the door.
 
 local core = require "moonpool.core"
-local group = require "moonpool.group"
+local later = require "moonpool.later"
 local router = require "moonpool.router"
-local template = require "moonpool.template"
+
+local group = later "moonpool.group"
+local template = later "moonpool.template"
 
 local M = {}
 local methods = {}

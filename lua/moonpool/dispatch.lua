@@ -9,9 +9,11 @@
 
 local core = require "moonpool.core"
 local app_module = require "moonpool.app"
-local errors = require "moonpool.errors"
+local later = require "moonpool.later"
 local router = require "moonpool.router"
-local template = require "moonpool.template"
+
+local errors = later "moonpool.errors"
+local template = later "moonpool.template"
 
 local M = {}
 

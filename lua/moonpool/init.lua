@@ -2,7 +2,9 @@
 
 local core = require "moonpool.core"
 local app = require "moonpool.app"
-local limit = require "moonpool.limit"
+local later = require "moonpool.later"
+
+local limit = later "moonpool.limit"
 
 local M = {
   after = core.after,
@@ -13,7 +15,7 @@ local M = {
   escape = core.escape,
   every = core.every,
   json = core.json,
-  limit = limit.new,
+  limit = function(...) return limit.new(...) end,
   log = require "moonpool.logging",
   now = core.now,
   offload = core.offload,

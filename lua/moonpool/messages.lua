@@ -1,23 +1,32 @@
 -- What Lua adds to the methods of requests and responses.
 
 local core = require "moonpool.core"
-local cookie = require "moonpool.cookie"
-local cookies = require "moonpool.cookies"
-local form = require "moonpool.form"
-local sse = require "moonpool.sse"
-local template = require "moonpool.template"
-local validate = require "moonpool.validate"
+local later = require "moonpool.later"
+
+local cookie = later "moonpool.cookie"
+local cookies = later "moonpool.cookies"
+local form = later "moonpool.form"
+local sse = later "moonpool.sse"
+local template = later "moonpool.template"
+local validate = later "moonpool.validate"
 
 local request, response = core.request, core.response
 
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
 
-request.form = form.form
-request.form_list = form.form_list
-request.parts = form.parts
-request.save = form.save
-response.render = template._respond
-response.sse = sse.open
+-- As if the function were the method: a tail call, so that what it says of its caller is true.
+local function of(module, name)
+  return function(...)
+    return module[name](...)
+  end
+end
+
+request.form = of(form, "form")
+request.form_list = of(form, "form_list")
+request.parts = of(form, "parts")
+request.save = of(form, "save")
+response.render = of(template, "_respond")
+response.sse = of(sse, "open")
 
 --- req:cookie(name): its value, or nil.
 ---@param name string

@@ -2,8 +2,10 @@
 -- with the log as standard output. Files stay Lua's own.
 
 local core = require "moonpool.core"
-local pipe = require "moonpool.pipe"
+local later = require "moonpool.later"
 local stdout = require "moonpool.stdout"
+
+local pipe = later "moonpool.pipe"
 
 local M = {}
 

@@ -1,7 +1,7 @@
 -- The worker's standard output: a file-like handle that writes to the log, a line at a time, at info.
 
 local core = require "moonpool.core"
-local pipe = require "moonpool.pipe"
+local pipe = require "moonpool.later" "moonpool.pipe"
 
 local M = {}
 local methods = {}

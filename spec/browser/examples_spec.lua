@@ -22,13 +22,13 @@ describe("the pages of the examples", function()
   local function start(name)
     database = os.tmpname()
     s = server.start { app = "examples/" .. name, workers = 4,
-      env = { JOBS_DB = database, GUESTBOOK_DB = database, ERRORS_DB = database } }
+      env = { JOBS_DB = database, GUESTBOOK_DB = database, ERRORS_DB = database, CONSOLE_STATE = database .. ".json" } }
     page = browser.open()
   end
   after_each(function()
     page:close()
     server.stop_all()
-    for _, suffix in ipairs { "", "-wal", "-shm", "-journal" } do os.remove(database .. suffix) end
+    for _, suffix in ipairs { "", "-wal", "-shm", "-journal", ".json" } do os.remove(database .. suffix) end
   end)
   teardown(browser.stop_all)
 
@@ -97,5 +97,32 @@ describe("the pages of the examples", function()
       assert.are.same({}, page:complaints())
     end)
     wait.until_true(function() return #s:workers() == 4 end)
+  end)
+
+  it("of the console take a password, tell what the device does, and run a command", function()
+    start "console"
+    in_each_look("console", function(page)
+      page:go(address "/")
+      page:keys("a long word" .. browser.ENTER)
+      page:wait_text("#link", "live")
+      page:wait(function() return page:eval "return document.querySelector('#busy-plot polyline').points.length > 2" end)
+      assert.are.same({}, page:complaints())
+    end)
+    in_each_look("console-commands", function(page)
+      page:go(address "/")
+      page:keys("a long word" .. browser.ENTER)
+      page:wait_text("#link", "live")
+      page:go(address "/commands")
+      page:click 'form[action="/commands/disks"] button'
+      page:wait_text("#output", "[done]")
+      fits(page)
+      page:go(address "/settings")
+      page:click 'form[action="/settings"] button'
+      page:wait_text(".good", "Saved")
+      page:go(address "/commands")
+      page:click 'form[action="/commands/disks"] button'
+      page:wait_text("#output", "[done]")
+      assert.are.same({}, page:complaints())
+    end)
   end)
 end)

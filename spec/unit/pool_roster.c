@@ -10,12 +10,17 @@
 
 /* The roster with a clock of our own. Every test speaks of the actions of the event told last. */
 static struct mp_roster r;
+
+static void begin(unsigned workers, uint64_t boot_ms, uint64_t graceful_ms) {
+  memset(&r, 0, sizeof r);
+  mp_roster_init(&r, workers, boot_ms, graceful_ms);
+}
 static uint64_t now;
 
 static int fresh(void **state) {
   (void)state;
   now = 1000;
-  mp_roster_init(&r, 3, 60000, 30000);
+  begin(3, 60000, 30000);
   return 0;
 }
 
@@ -422,7 +427,7 @@ static void winch_retires_the_workers_until_a_reload(void **state) {
 
 static void no_time_to_drain_means_at_once(void **state) {
   (void)state;
-  mp_roster_init(&r, 1, 0, 0);
+  begin(1, 0, 0);
   happens(MP_EVENT_BEGIN);
   assert_int_equal(alarm_at(), 0); /* a boot may take for ever */
   is_ready(0);
@@ -657,7 +662,7 @@ static void a_reload_comes_before_limits(void **state) {
 
 static void a_lifetime_counts_from_being_ready(void **state) {
   (void)state;
-  mp_roster_init(&r, 1, 60000, 30000);
+  begin(1, 60000, 30000);
   r.lifetime_ms = 5000;
   happens(MP_EVENT_BEGIN);
   now += 4000;
@@ -675,7 +680,7 @@ static void a_lifetime_counts_from_being_ready(void **state) {
 static void a_worker_that_is_too_large_at_once_is_replaced_ever_more_slowly(void **state) {
   static const uint64_t waits[] = {0, 1000, 2000, 4000, 8000, 10000, 10000};
   (void)state;
-  mp_roster_init(&r, 1, 60000, 30000);
+  begin(1, 60000, 30000);
   happens(MP_EVENT_BEGIN);
   is_ready(0);
   for (unsigned i = 0, seat = 0; i < 7; i++, seat = !seat) {

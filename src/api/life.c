@@ -1,4 +1,5 @@
 #include "api/api.h"
+#include "base/libc.h"
 #include <stdio.h>
 
 /* The app's start and stop, and what of it outlives its requests.
@@ -56,6 +57,7 @@ static void on_start_end(struct mp_task *task, enum mp_outcome outcome, int n_va
 
 void mp_api_start(struct mp_api *api) {
   lua_gc(api->L, LUA_GCCOLLECT); /* what loading left behind */
+  mp_memory_trim();
   if (!run_hook(api, "on_start", on_start_end)) api->setup.on_started(api->setup.ctx, "not enough memory");
 }
 

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 struct mp_scope *mp_api_scope(lua_State *L) {
   struct mp_sched *sched = mp_sched_of(L);
@@ -40,15 +41,17 @@ static int on_panic(lua_State *L) {
 
 static int l_embedded_searcher(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
-  for (const struct mp_embedded *file = mp_embedded_files; file->module; file++) {
-    if (strcmp(file->module, name) != 0) continue;
-    lua_pushfstring(L, "@moonpool:%s", file->file);
-    if (luaL_loadbuffer(L, file->bytes, file->len, lua_tostring(L, -1)) != LUA_OK) return lua_error(L);
-    lua_insert(L, -2);
-    return 2;
+  const struct mp_embedded *file = mp_embedded_find(name);
+  if (!file) {
+    lua_pushfstring(L, "no module '%s' inside moonpool", name);
+    return 1;
   }
-  lua_pushfstring(L, "no module '%s' inside moonpool", name);
-  return 1;
+  lua_pushfstring(L, "@moonpool:%s", file->file);
+  const char *bytes = mp_embedded_unpack(L, file);
+  if (luaL_loadbuffer(L, bytes, file->len, lua_tostring(L, -2)) != LUA_OK) return lua_error(L);
+  lua_replace(L, -2); /* stack: name where loader */
+  lua_insert(L, -2);
+  return 2;
 }
 
 /* Moonpool's own modules come before what lies on package.path; with --lua from that folder instead. */

@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "base/libc.h"
 #include <ctype.h>
 #include <signal.h>
 #include <stdio.h>

@@ -24,8 +24,8 @@ int mp_robust_init(pthread_mutex_t *lock) {
 }
 
 /* ThreadSanitizer (seen with that of GCC 12) knows a lock that is taken by timedlock, and none by clocklock; timedlock
- * has only the clock that somebody may set. */
-#ifdef __SANITIZE_THREAD__
+ * has only the clock that somebody may set. musl has no clocklock. */
+#if defined __SANITIZE_THREAD__ || !defined __GLIBC__
 #define LOCK_CLOCK CLOCK_REALTIME
 #define LOCK_UNTIL(lock, until) pthread_mutex_timedlock((lock), (until))
 #else

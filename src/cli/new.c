@@ -52,8 +52,9 @@ static void push_meta(lua_State *L) {
   lua_newtable(L);
   for (const struct mp_embedded *file = mp_embedded_files; file->module; file++) {
     if (strncmp(file->file, folder, sizeof folder - 1) != 0) continue;
-    lua_pushlstring(L, file->bytes, file->len);
-    lua_setfield(L, -2, file->file + sizeof folder - 1);
+    lua_pushlstring(L, mp_embedded_unpack(L, file), file->len);
+    lua_setfield(L, -3, file->file + sizeof folder - 1);
+    lua_pop(L, 1);
   }
 }
 

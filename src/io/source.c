@@ -1,4 +1,5 @@
 #include "io/source.h"
+#include "base/libc.h"
 #include <errno.h>
 #include <linux/magic.h>
 #include <stdlib.h>

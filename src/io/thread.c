@@ -1,4 +1,5 @@
 #include "io/thread.h"
+#include "base/libc.h"
 #include "io/at_once.h"
 #include <errno.h>
 #include <math.h>
@@ -12,6 +13,7 @@ struct mp_thread {
   struct mp_list node;     /* of `threads`, `over` or nothing */
   struct mp_threads *pool; /* borrowed: outlives it */
   pthread_t id;
+  pid_t tid;
   pthread_cond_t answered;           /* what its work waits for */
   _Atomic(struct mp_work *) current; /* borrowed; written and read by this thread alone, also in its signal handler */
   void *place;                       /* owned by the room above */
@@ -129,6 +131,7 @@ static void *thread_main(void *arg) {
   struct mp_threads *pool = thread->pool;
   char name[16];
   struct mp_work *work;
+  thread->tid = gettid();
   snprintf(name, sizeof name, "%.11s-%u", pool->setup.name, thread->number % 1000);
   pthread_setname_np(pthread_self(), name);
   if (!thread->pool->setup.no_signals) prepare_signals();
@@ -404,7 +407,7 @@ int mp_work_interrupt(struct mp_work *work, int stop) {
     pthread_cond_broadcast(&work->thread->answered);
     err = pool->setup.no_signals
               ? 0
-              : -pthread_sigqueue(work->thread->id, MP_SIGNAL_INTERRUPT, (union sigval){.sival_ptr = work->thread});
+              : mp_signal_thread(work->thread->tid, MP_SIGNAL_INTERRUPT, work->thread);
   }
   pthread_mutex_unlock(&pool->lock);
   return err;

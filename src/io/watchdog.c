@@ -1,4 +1,5 @@
 #include "io/watchdog.h"
+#include "base/libc.h"
 #include "io/at_once.h"
 #include <errno.h>
 #include <signal.h>
@@ -83,7 +84,7 @@ static int catch_signal(void) {
 static void interrupt_thread(struct mp_watchdog *w, enum mp_watch_step step) {
   atomic_store(&w->asked_ms, w->watch.about_ms);
   atomic_store(&w->asked, step);
-  pthread_sigqueue(w->watched, MP_SIGNAL_WATCHDOG, (union sigval){.sival_ptr = w});
+  mp_signal_thread(w->watched, MP_SIGNAL_WATCHDOG, w);
 }
 
 /* ---- the thread ---- */
@@ -162,7 +163,7 @@ static uint32_t coarse_tick_ms(void) {
 int mp_watchdog_start(struct mp_watchdog *w) {
   sigset_t all, before;
   if (!w->watch.slow_ms && !w->watch.over_ms) return 0;
-  w->watched = pthread_self();
+  w->watched = gettid();
   w->watch.tick_ms = coarse_tick_ms() + 1; /* times are cut to whole ones */
   int err = w->only_tells ? 0 : catch_signal();
   if (err == 0) err = make_lock(w);

@@ -85,7 +85,8 @@ struct mp_watchdog {
   void (*interrupt)(void *ctx, enum mp_watch_step step);
   /* On the watchdog's thread: STUCK (after the interrupt, if that could be had) or BACK. */
   void (*told)(void *ctx, enum mp_watch_step step);
-  pthread_t watched, thread;
+  pid_t watched;
+  pthread_t thread;
   pthread_mutex_t lock;
   pthread_cond_t wake;
   _Atomic uint64_t asked_ms; /* the work that the signal under way is about */

@@ -415,7 +415,7 @@ static int acquire(struct mp_pool *pool) {
   mp_cgroups_open(&pool->cgroups);
   if (err == 0) err = mp_strangers_note(pool);
   if (err < 0) return err;
-  if (!(pool->roster = malloc(sizeof *pool->roster))) return -ENOMEM;
+  if (!(pool->roster = calloc(1, sizeof *pool->roster))) return -ENOMEM;
   if (pipe2(pool->death_pipe, O_CLOEXEC) < 0) return -errno;
   if (!(pool->shm = mp_shm_create(MP_ROSTER_SEATS, &pool->shm_fd))) return -errno;
   err = mp_commons_create(pool->plan->config.shared_memory, MP_ROSTER_SEATS, &pool->commons_fd, &pool->bell_fd);

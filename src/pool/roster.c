@@ -4,7 +4,6 @@
 enum { APP_FAILED = 3, BOOT_FAILED = 5 /* exit codes */ };
 
 void mp_roster_init(struct mp_roster *r, unsigned workers, uint64_t boot_ms, uint64_t graceful_ms) {
-  memset(r, 0, sizeof *r);
   r->boot_ms = boot_ms;
   r->graceful_ms = graceful_ms;
   r->wanted = workers < MP_ROSTER_SLOTS ? workers : MP_ROSTER_SLOTS;

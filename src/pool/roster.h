@@ -159,7 +159,8 @@ struct mp_roster {
   struct mp_action actions[MP_ROSTER_ACTIONS];
 };
 
-/* `workers` is cut to MP_ROSTER_SLOTS. */
+/* `r` is all zeros: its tables are long, and what is not written to takes no memory. `workers` is cut to
+ * MP_ROSTER_SLOTS. */
 void mp_roster_init(struct mp_roster *r, unsigned workers, uint64_t boot_ms, uint64_t graceful_ms);
 
 /* Has every slot in use had its worker, or failed to get one? False while none was ever ready. */
