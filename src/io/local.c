@@ -135,7 +135,7 @@ static int narrow(int fd, const struct local *local) {
 }
 
 static int give_away(const struct local *local, const char **text) {
-  gid_t gid;
+  gid_t gid = (gid_t)-1;
   if (local->group[0] && find_group(local->group, &gid) < 0) {
     *text = "there is no such group";
     return -ENOENT;
