@@ -18,15 +18,15 @@ describe("the pages of the examples", function()
     return
   end
 
-  local s, database, page
+  local s, database, window
   local function start(name)
     database = os.tmpname()
     s = server.start { app = "examples/" .. name, workers = 4,
       env = { JOBS_DB = database, GUESTBOOK_DB = database, ERRORS_DB = database, CONSOLE_STATE = database .. ".json" } }
-    page = browser.open()
+    window = browser.open()
   end
   after_each(function()
-    page:close()
+    window:close()
     server.stop_all()
     for _, suffix in ipairs { "", "-wal", "-shm", "-journal", ".json" } do os.remove(database .. suffix) end
   end)
@@ -35,7 +35,7 @@ describe("the pages of the examples", function()
   local function address(path) return ("http://127.0.0.1:%d%s"):format(s.port, path) end
 
   -- Nothing is wider than the window, and every control has a name.
-  local function fits()
+  local function fits(page)
     assert.is_true(page:eval "return document.documentElement.scrollWidth <= window.innerWidth")
     assert.are.same({}, page:eval [[
       return [...document.querySelectorAll("input:not([type=hidden]), textarea, button")]
@@ -43,20 +43,21 @@ describe("the pages of the examples", function()
         .map((e) => e.outerHTML)]])
   end
 
-  -- Looks at a page in each look; `act()` brings it to where it is worth looking at.
+  -- Looks at a page in each look; `act(page)` brings it to where it is worth looking at.
   local function in_each_look(name, act)
     local pictures = os.getenv "SPEC_PICTURES"
     for _, look in ipairs(LOOKS) do
-      page:look(look)
-      act(page)
-      fits()
-      if pictures then page:screenshot(("%s/%s-%s.png"):format(pictures, name, look.name)) end
+      window:look(look)
+      window:forget()
+      act(window)
+      fits(window)
+      if pictures then window:screenshot(("%s/%s-%s.png"):format(pictures, name, look.name)) end
     end
   end
 
   it("of errors tell of a failure while one looks", function()
     start "errors"
-    in_each_look("errors", function()
+    in_each_look("errors", function(page)
       page:go(address "/")
       page:click 'form[action="/fail/handler"] button'
       page:wait_text('form[action="/fail/handler"] .outcome', "The client saw 500")
@@ -69,7 +70,7 @@ describe("the pages of the examples", function()
 
   it("of guestbook take an entry by keyboard alone", function()
     start "guestbook"
-    in_each_look("guestbook", function()
+    in_each_look("guestbook", function(page)
       page:go(address "/")
       page:keys(browser.TAB) -- to the link that skips
       assert.are.equal("skip", page:eval "return document.activeElement.className")
@@ -83,7 +84,7 @@ describe("the pages of the examples", function()
 
   it("of jobs show output while it comes, then the history", function()
     start "jobs"
-    in_each_look("jobs", function()
+    in_each_look("jobs", function(page)
       page:go(address "/")
       page:wait_text("#jobs", "colours.sh")
       page:eval [[[...document.querySelectorAll(".job")].find((j) => j.innerText.includes("colours.sh")).id = "colours"]]
@@ -91,7 +92,7 @@ describe("the pages of the examples", function()
       page:wait_text("#colours .status", "exit 0", 20)
       assert.are.equal("colour-31", page:eval [[return document.querySelector("#colours .c31").textContent]])
     end)
-    in_each_look("history", function()
+    in_each_look("history", function(page)
       page:go(address "/history")
       page:wait_text("#lists", "done: exit 0")
       assert.are.same({}, page:complaints())

@@ -140,6 +140,9 @@ function Page:look(options)
   })
 end
 
+--- As a visitor who has never been here: no cookie is left.
+function Page:forget() self:_ask("DELETE", "/cookie") end
+
 --- Loads a page and waits until it has loaded.
 function Page:go(url) self:_ask("POST", "/url", { url = url }) end
 function Page:url() return self:_ask("GET", "/url") end
