@@ -135,7 +135,7 @@ void mp_loop_stop(struct mp_loop *loop) {
 }
 
 void mp_loop_deinit(struct mp_loop *loop) {
-  mp_streams_tell_closed(&loop->tell_closed);
+  while (!mp_list_empty(&loop->soon)) run_posted(loop); /* the ends of what was closed since the last turn */
   mp_poller_deinit(&loop->poller);
   uv_close((uv_handle_t *)&loop->timer, NULL);
   uv_close((uv_handle_t *)&loop->prepare, NULL);
