@@ -182,7 +182,11 @@ end
 
 describe("32 MiB of memory", function()
   local LIMIT = 32 * 1024 * 1024
-  after_each(function() server.stop_all() end)
+  local cgroup, none
+  after_each(function()
+    server.stop_all()
+    if cgroup then lfs.rmdir(cgroup) end
+  end)
 
   local function serves_many(s)
     for _, path in ipairs { "/thread", "/files/a.txt", "/run" } do assert.are.equal(200, s:get(path).status, s:log()) end
@@ -204,13 +208,11 @@ describe("32 MiB of memory", function()
   end
 
   it("are enough for the pool in a cgroup, with a hundred connections and ten uploads at once", function()
-    local cgroup, none = cgroup_of(LIMIT)
+    cgroup, none = cgroup_of(LIMIT)
     if not cgroup then return pending(none) end
     local s = server.start { binary = plain, app = app, files = { ["public/a.txt"] = "aaaa" }, workers = 2,
       wrapper = { "/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', cgroup } }
     serves_many(s)
-    s:stop()
-    lfs.rmdir(cgroup)
   end)
 
   it("are enough for each process by ulimit -d", function()
