@@ -405,9 +405,7 @@ int mp_work_interrupt(struct mp_work *work, int stop) {
   pthread_mutex_lock(&pool->lock);
   if (work->thread) {
     pthread_cond_broadcast(&work->thread->answered);
-    err = pool->setup.no_signals
-              ? 0
-              : mp_signal_thread(work->thread->tid, MP_SIGNAL_INTERRUPT, work->thread);
+    err = pool->setup.no_signals ? 0 : mp_signal_thread(work->thread->tid, MP_SIGNAL_INTERRUPT, work->thread);
   }
   pthread_mutex_unlock(&pool->lock);
   return err;
