@@ -3,8 +3,9 @@
 --   lua5.4 cmake/embed.lua ROOT OUT moonpool/app.lua…     paths below ROOT; OUT is what becomes a C file
 --
 -- Compiled, with its lines for tracebacks but without the names of locals, which are half of the rest: to load that is
--- eight times as fast as to read the text, and a worker does so at each start. Then compressed, each by itself, so that a worker unpacks what it requires and no more.
--- As text, which packs smaller, what no worker that serves requires: a developer's verbs, and types for an editor.
+-- eight times as fast as to read the text, and a worker does so at each start. Then compressed, each by itself, so that
+-- a worker unpacks what it requires and no more. As text, which packs smaller, what no worker that serves requires: a
+-- developer's verbs, and types for an editor.
 
 local root, out = arg[1], arg[2]
 
