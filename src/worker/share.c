@@ -45,7 +45,7 @@ static bool is_deaf(struct mp_sibling *s, const struct mp_shm_slot *slot, uint64
 bool mp_share_holds_back(struct mp_share *share, uint32_t connections, uint64_t now_ms) {
   bool hold = false;
   if (connections <= MP_SHARE_SLACK) return false;
-  for (unsigned i = 0; i < share->shm->slots; i++) {
+  for (unsigned i = 0, used = mp_shm_used(share->shm); i < used; i++) {
     const struct mp_shm_slot *slot = &share->shm->slot[i];
     if (i == share->seat || !SEEN(slot, pid) || !SEEN(slot, accepting)) continue;
     if (SEEN(slot, connections) >= connections - MP_SHARE_SLACK || is_stale(slot, now_ms)) continue;
