@@ -11,6 +11,7 @@ static struct mp_share share; /* of seat 0 */
 static int fd;
 
 static void seat(unsigned i, uint32_t connections, uint32_t accepted) {
+  if (atomic_load(&shm->top) <= i) atomic_store(&shm->top, i + 1);
   atomic_store(&shm->slot[i].pid, (int32_t)(100 + i));
   atomic_store(&shm->slot[i].accepting, 1);
   atomic_store(&shm->slot[i].connections, connections);
