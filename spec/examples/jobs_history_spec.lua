@@ -143,9 +143,12 @@ describe("examples/jobs", function()
     c:head()
     c:chunk()
     local script
+    -- A shell that is about to start a program is one of two with that name for a moment.
+    local function runs(pid) return (proc.command(pid) or ""):find("count.sh", 1, true) end
     wait.until_true(function()
       for _, pid in ipairs(s:descendants()) do
-        if proc.command(pid):find("count.sh", 1, true) then script = pid end
+        local stat = proc.stat(pid)
+        if stat and runs(pid) and not runs(stat.ppid) then script = pid end
       end
       return script
     end, 5, "its process")
